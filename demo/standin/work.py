@@ -1,0 +1,131 @@
+"""What a node of the stand-in does: how many steps it reports, and which file it leaves."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from custom_nodes.comfy_motion.errors import MotionError
+from custom_nodes.comfy_motion.video.index import scan
+from custom_nodes.comfy_motion.video.sound import find_sound
+from custom_nodes.comfy_motion.video.timeline import exact_rate, resample, seconds
+from demo.standin.faults import NodeFailure
+from demo.standin.graph_check import linked
+from demo.standin.testcard import Card, write_test_card
+
+_PER_FRAME = ("CMDetectPose", "CMTrackPerson", "CMSaveVideo")
+
+
+@dataclass(frozen=True)
+class Folders:
+    """ComfyUI's folders under its base directory."""
+
+    base: Path
+
+    @property
+    def input(self) -> Path:
+        return self.base / "input"
+
+    def of_type(self, kind: str) -> Path:
+        """The folder of files of type input, output or temp. Raises KeyError for another."""
+        return {"input": self.input, "output": self.base / "output", "temp": self.base / "temp"}[kind]
+
+
+def run_order(graph: Mapping[str, Any], outputs: list[str], info: Mapping[str, Any]) -> list[str]:
+    """The nodes that will run, each after what it is made of; what only a lazy input would need is left out."""
+    order: list[str] = []
+
+    def visit(node_id: str) -> None:
+        if node_id in order:
+            return
+        node = graph[node_id]
+        groups = info[node["class_type"]]["input"]
+        specs = {**groups.get("required", {}), **groups.get("optional", {})}
+        for name, value in node["inputs"].items():
+            options = specs[name][1] if name in specs and len(specs[name]) > 1 else {}
+            if linked(value) and not options.get("lazy"):
+                visit(value[0])
+        order.append(node_id)
+
+    for output in outputs:
+        visit(output)
+    return order
+
+
+def card_of(graph: Mapping[str, Any], folders: Folders) -> Card:
+    """The test card that a graph should give: size, rate and range of its CMResampleVideo, length of its LoadVideo.
+
+    Raises NodeFailure where the real node would refuse the driving video or the range.
+    """
+    resampled = _first(graph, "CMResampleVideo")
+    loaded = _first(graph, "LoadVideo")
+    if resampled is None or loaded is None:
+        return Card()
+    inputs, path = resampled["inputs"], folders.input / str(loaded["inputs"]["file"])
+    try:
+        index = scan(path)
+        end = seconds(inputs.get("end_time", 0)) or None
+        fps = exact_rate(inputs["fps"])
+        plan = resample(index.times, index.duration, fps, seconds(inputs.get("start_time", 0)), end)
+        sound = find_sound(path, Fraction(0), Fraction(1)) is not None
+    except MotionError as error:
+        raise NodeFailure("comfy_motion.errors.MotionError", str(error)) from error
+    return Card(int(inputs["width"]), int(inputs["height"]), plan.fps, plan.num_frames, sound)
+
+
+def steps_of(node: Mapping[str, Any], graph: Mapping[str, Any], card: Card) -> tuple[int, int]:
+    """(windows, steps in each) that a node reports; (0, 0) for a node that reports none."""
+    if node["class_type"] == "CMAnimateWindows":
+        length, overlap = int(node["inputs"].get("length", 77)), int(node["inputs"].get("overlap", 5))
+        windows = 1 + max(0, ceil((card.num_frames - length) / max(1, length - overlap)))
+        scheduler = _first(graph, "BasicScheduler")
+        return windows, int(scheduler["inputs"]["steps"]) if scheduler else 6
+    if node["class_type"] in _PER_FRAME:
+        return 1, 8
+    if node["class_type"] in ("KSampler", "KSamplerAdvanced"):
+        return 1, int(node["inputs"]["steps"])
+    return 0, 0
+
+
+def leave_output(node: Mapping[str, Any], folders: Folders, card: Card) -> dict[str, Any] | None:
+    """Write what an output node writes; gives its `output` as in history, None for a node that leaves nothing."""
+    kind = node["class_type"]
+    if kind in ("CMSaveVideo", "SaveVideo", "SaveWEBM"):
+        path, item = _new_file(folders, "output", str(node["inputs"]["filename_prefix"]), ".mp4")
+        write_test_card(path, card)
+        return {"images": [item], "animated": [True]}
+    if kind in ("SaveImage", "PreviewImage"):
+        place = "output" if kind == "SaveImage" else "temp"
+        path, item = _new_file(folders, place, str(node["inputs"].get("filename_prefix", "ComfyUI_temp")), ".png")
+        Image.fromarray(np.full((64, 64, 3), 127, np.uint8)).save(path)
+        return {"images": [item]}
+    return None
+
+
+def missing_output(output: dict[str, Any], folders: Folders) -> None:
+    """Delete the files that an output names, for the fault missing_file."""
+    for item in output["images"]:
+        (folders.of_type(item["type"]) / item["subfolder"] / item["filename"]).unlink()
+
+
+def _new_file(folders: Folders, kind: str, prefix: str, suffix: str) -> tuple[Path, dict[str, str]]:
+    """The next free `<prefix>_00001_<suffix>` and how ComfyUI names it. Raises NodeFailure outside the folder."""
+    root = folders.of_type(kind).resolve()
+    start = (root / prefix).resolve()
+    if not start.is_relative_to(root):
+        raise NodeFailure("Exception", "**** ERROR: Saving image outside the output folder is not allowed.")
+    start.parent.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while (path := start.with_name(f"{start.name}_{number:05}_{suffix}")).exists():
+        number += 1
+    subfolder = start.parent.relative_to(root).as_posix()
+    return path, {"filename": path.name, "subfolder": "" if subfolder == "." else subfolder, "type": kind}
+
+
+def _first(graph: Mapping[str, Any], class_type: str) -> Mapping[str, Any] | None:
+    return next((node for node in graph.values() if node["class_type"] == class_type), None)

@@ -1,0 +1,88 @@
+"""Lays the pinned graphs out for people: workflows/*.json -> custom_nodes/comfy_motion/example_workflows/*.json.
+
+    python -m scripts.example_workflows http://127.0.0.1:8188 [SCREENSHOT_FOLDER]
+
+ComfyUI's own editor (running at that URL, with the node pack) reads the API graph and writes the workflow, so that
+widget order and links are its own; this file only says where each node stands. A browser test holds the result to
+the pinned graph.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from tests.browser.editor import Editor, open_editor
+
+ROOT = Path(__file__).parents[1]
+COLUMN, TOP, GAP = 420, 120, 60
+
+# One group a column: its title, its colour, and the nodes by title, top to bottom.
+LAYOUTS: dict[str, list[tuple[str, str, list[str]]]] = {
+    "avatar": [
+        ("1  Inputs", "#3f789e", ["Reference image", "Driving video", "Resample driving video", "Letterbox reference"]),
+        ("2  Pose and face", "#8A8", ["Pose models", "Detect pose", "Draw pose", "Face crop"]),
+        ("3  Who is replaced", "#b58b2a", ["SAM2", "Track person", "Grow mask", "Background"]),
+        (
+            "4  Prompt and picture",
+            "#88A",
+            ["Text encoder", "Prompt", "Negative prompt", "CLIP vision", "Encode reference"],
+        ),
+        (
+            "5  Model",
+            "#a1309b",
+            ["Wan Animate model", "Step-distilled LoRA", "Relight LoRA", "Shift", "Encode face once", "VAE"],
+        ),
+        ("6  Generate", "#A88", ["Sampler", "Steps", "Animate in windows", "Save MP4"]),
+    ],
+}
+
+PLACE = """
+({columns, column, top, gap}) => {
+  const graph = window.app.graph;
+  const byTitle = Object.fromEntries(graph._nodes.map(node => [node.title, node]));
+  let x = 0;
+  for (const {title, color, nodes} of columns) {
+    let y = top, width = column - gap;
+    for (const name of nodes) {
+      const node = byTitle[name];
+      if (!node) throw new Error('no node is titled ' + name);
+      node.size = [width, Math.max(node.computeSize()[1], node.size[1])];
+      node.pos = [x, y];
+      y += node.size[1] + gap;
+    }
+    const group = new window.LiteGraph.LGraphGroup(title);
+    group.pos = [x - gap / 3, top - 80];
+    group.size = [width + 2 * gap / 3, y - top + 80 - gap / 3];
+    group.color = color;
+    graph.add(group);
+    x += column + gap / 2;
+  }
+  graph.setDirtyCanvas(true, true);
+}
+"""
+
+
+def lay_out(editor: Editor, name: str, screenshots: Path | None) -> Path:
+    """Writes one example workflow; its path."""
+    editor.load_api(json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8")))
+    columns = [{"title": title, "color": color, "nodes": nodes} for title, color, nodes in LAYOUTS[name]]
+    editor.page.evaluate(PLACE, {"columns": columns, "column": COLUMN, "top": TOP, "gap": GAP})
+    if screenshots:
+        editor.fit()
+        editor.screenshot(screenshots / f"{name}.png")
+    workflow = editor.workflow()
+    workflow.setdefault("extra", {}).pop("ds", None)  # where this browser happened to look
+    path = ROOT / "custom_nodes" / "comfy_motion" / "example_workflows" / f"{name}.json"
+    path.write_text(json.dumps(workflow, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return path
+
+
+def main() -> None:
+    url, *rest = sys.argv[1:]
+    for name in LAYOUTS:
+        with open_editor(url) as editor:
+            print(lay_out(editor, name, Path(rest[0]) if rest else None))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""What all jobs of a worker share: settings, ComfyUI, the store, the operations, and what is known of the versions."""
+
+import logging
+import time
+from typing import Any
+
+from worker.engine import Engine
+from worker.errors import JobError
+from worker.find_comfyui import FoundComfyUI
+from worker.operations import Operation, load_operations
+from worker.redact import Redactor
+from worker.settings import Settings
+from worker.store import ObjectStore
+from worker.versions import Hashes, models_of, versions
+
+log = logging.getLogger(__name__)
+
+
+class Worker:
+    """One worker process. `engine` may be given (the stand-in, tiny weights); else it is ComfyUI as it is found."""
+
+    def __init__(self, settings: Settings, engine: Engine | None = None):
+        self.settings = settings
+        self.engine = engine or Engine(settings, clone=True)
+        self.operations = load_operations()
+        self.redact = Redactor.of(settings)
+        self.hashes = Hashes(settings.work_path / "hashes.json")
+        self._jobs_taken = 0
+        self.ready_seconds: float | None = None
+        self._store: ObjectStore | None = None
+
+    async def start(self) -> None:
+        """Check every graph, start ComfyUI and wait until it answers. Raises graph_invalid, engine_*."""
+        began = time.monotonic()
+        for operation in self.operations.values():
+            operation.check()
+        await self.engine.start()
+        # Models are read from disk while ComfyUI boots, but not by us: hashing waits until it is ready.
+        await self.engine.wait_ready()
+        self.ready_seconds = round(time.monotonic() - began, 3)
+        log.info("ComfyUI is ready after %.1f s", self.ready_seconds)
+        models = [model for operation in self.operations.values() for model in self.models(operation)]
+        self.hashes.start(model.path for model in models if model.path)
+
+    async def stop(self) -> None:
+        """End ComfyUI."""
+        await self.engine.stop()
+
+    async def engine_ready(self) -> None:
+        """ComfyUI answers, or is made to: started anew where it has died. Raises engine_crashed, engine_unreachable."""
+        try:
+            await self.engine.wait_ready()
+        except JobError as error:
+            log.warning("ComfyUI is not ready and is started anew: %s", error)
+            await self.engine.stop()
+            await self.engine.start()
+            await self.engine.wait_ready()
+
+    def operation(self, job_input: dict[str, Any]) -> Operation:
+        """The operation that `input.operation` names, else the default one. Raises unknown_operation."""
+        name = job_input.get("operation", self.settings.default_operation)
+        if isinstance(name, str) and name in self.operations:
+            return self.operations[name]
+        where = "input.operation" if "operation" in job_input else "DEFAULT_OPERATION"
+        known = ", ".join(sorted(self.operations))
+        raise JobError("unknown_operation", "operation", f"{where} is {str(name)[:40]!r}; this worker has: {known}.")
+
+    def take_number(self) -> int:
+        """Counts the jobs of this process; the first one came with a cold start."""
+        self._jobs_taken += 1
+        return self._jobs_taken
+
+    @property
+    def store(self) -> ObjectStore:
+        """The worker's own store. Raises no_store."""
+        if self._store is None:
+            self._store = ObjectStore.from_settings(self.settings)
+        return self._store
+
+    def models(self, operation: Operation) -> list[Any]:
+        """The model files that an operation's graph names (worker.versions.ModelFile)."""
+        roots = (self.settings.model_path, self.engine.base_directory / "models")
+        return models_of(operation.graph.nodes, roots)
+
+    def versions(self, operation: Operation | None) -> dict[str, Any]:
+        """The `versions` of an answer."""
+        comfyui: FoundComfyUI | None = self.engine.comfyui
+        if operation is None:
+            return versions(comfyui, None, [])
+        models = [self.hashes.entry(model) for model in self.models(operation)]
+        return versions(comfyui, operation.graph.sha256, models)
