@@ -36,8 +36,11 @@ LAYOUTS: dict[str, list[tuple[str, str, list[str]]]] = {
     ],
 }
 
+# Room for what the editor shows in a node: a picture, a player.
+HEIGHTS = {"Reference image": 460, "Driving video": 400, "Prompt": 200, "Negative prompt": 260, "Save MP4": 460}
+
 PLACE = """
-({columns, column, top, gap}) => {
+({columns, heights, column, top, gap}) => {
   const graph = window.app.graph;
   const byTitle = Object.fromEntries(graph._nodes.map(node => [node.title, node]));
   let x = 0;
@@ -46,7 +49,7 @@ PLACE = """
     for (const name of nodes) {
       const node = byTitle[name];
       if (!node) throw new Error('no node is titled ' + name);
-      node.size = [width, Math.max(node.computeSize()[1], node.size[1])];
+      node.size = [width, heights[name] ?? Math.max(node.computeSize()[1], node.size[1])];
       node.pos = [x, y];
       y += node.size[1] + gap;
     }
@@ -66,7 +69,7 @@ def lay_out(editor: Editor, name: str, screenshots: Path | None) -> Path:
     """Writes one example workflow; its path."""
     editor.load_api(json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8")))
     columns = [{"title": title, "color": color, "nodes": nodes} for title, color, nodes in LAYOUTS[name]]
-    editor.page.evaluate(PLACE, {"columns": columns, "column": COLUMN, "top": TOP, "gap": GAP})
+    editor.page.evaluate(PLACE, {"columns": columns, "heights": HEIGHTS, "column": COLUMN, "top": TOP, "gap": GAP})
     if screenshots:
         editor.fit()
         editor.screenshot(screenshots / f"{name}.png")
@@ -80,7 +83,7 @@ def lay_out(editor: Editor, name: str, screenshots: Path | None) -> Path:
 def main() -> None:
     url, *rest = sys.argv[1:]
     for name in LAYOUTS:
-        with open_editor(url) as editor:
+        with open_editor(url, (2600, 1500)) as editor:
             print(lay_out(editor, name, Path(rest[0]) if rest else None))
 
 

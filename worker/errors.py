@@ -75,7 +75,7 @@ ERRORS: dict[str, ErrorSpec] = {
         "The person could not be separated from the background.", "Send a video in which the person stands out."
     ),
     "model_file": ErrorSpec(
-        "A model file is missing or of the wrong kind.", "Run download_models.py and check MODEL_PATH."
+        "A model file is missing or of the wrong kind.", "Check the files under MODEL_PATH against the README."
     ),
     # ComfyUI
     "engine_not_found": ErrorSpec(

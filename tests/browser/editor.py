@@ -79,6 +79,8 @@ def open_editor(url: str, size: tuple[int, int] = (1920, 1080)):
                 "() => !!window.LiteGraph.registered_node_types['CMAnimateWindows']", timeout=120_000
             )
             page.wait_for_timeout(1000)
+            page.keyboard.press("Escape")  # the template browser, which opens on the first visit
+            page.wait_for_timeout(500)
             yield Editor(page)
         finally:
             browser.close()
