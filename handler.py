@@ -29,7 +29,7 @@ from worker.settings import Settings, SettingsError
 LOG_FORMAT = "%(levelname)-7s| %(name)s: %(message)s"
 
 
-def answer_for_runpod(answer: dict[str, Any]) -> dict[str, Any]:
+def answer_for_runpod(answer: dict[str, Any], engine_is_down: bool = False) -> dict[str, Any]:
     """A failure in the form in which RunPod shows it: FAILED, `error` as JSON text, the rest as `output`.
 
     runpod 1.12 takes `error` out of the returned dict and posts it beside `output`. The platform wants a text there;
@@ -38,28 +38,36 @@ def answer_for_runpod(answer: dict[str, Any]) -> dict[str, Any]:
     if "error" not in answer:
         return answer
     failed = {**answer, "error": json.dumps(answer["error"], ensure_ascii=False)}
-    if answer["error"]["code"] in ("engine_unreachable", "engine_not_found"):
+    if engine_is_down or answer["error"]["code"] in ("engine_unreachable", "engine_not_found"):
         failed["refresh_worker"] = True  # this worker cannot help itself: RunPod replaces it after the answer
     return failed
 
 
-def serve(worker: Worker) -> None:
-    """Start ComfyUI, then take jobs one at a time until RunPod or a signal ends the worker."""
+def serve(worker: Worker) -> int:
+    """Start ComfyUI, then take jobs one at a time until RunPod or a signal ends the worker: 0, or 1 if it gave up."""
     for output in logging.getLogger().handlers:
         output.addFilter(RedactingFilter(worker.redact))
+    config: dict[str, Any] = {"concurrency_modifier": lambda current: 1, "refresh_worker": False}
     with OwnLoop() as loop:
 
         async def handler(job: dict[str, Any]) -> dict[str, Any]:
             def send(update: Any) -> None:
                 runpod.serverless.progress_update(job, update.as_dict())
 
-            return answer_for_runpod(await loop.run(run_job(job, worker, send)))
+            answer = answer_for_runpod(await loop.run(run_job(job, worker, send)), worker.engine.down)
+            # In the answer it asks the platform for another worker; here it has the SDK leave its loop afterwards.
+            config["refresh_worker"] = answer.get("refresh_worker", False)
+            return answer
 
         try:
             loop.wait(worker.start())
-            runpod.serverless.start({"handler": handler, "concurrency_modifier": lambda current: 1})
+            config["handler"] = handler  # the SDK goes on reading this very dict
+            runpod.serverless.start(config)
         finally:
             loop.wait(worker.stop())
+    if config["refresh_worker"]:
+        logging.error("This worker gave up: it could not bring ComfyUI back. The last job's error says why.")
+    return int(config["refresh_worker"])
 
 
 def check(settings: Settings) -> int:
@@ -97,12 +105,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = Settings.from_env()
         if args.check:
             return check(settings)
-        serve(Worker(settings))
+        return serve(Worker(settings))
     except (JobError, SettingsError) as error:
         hint = f"\n{error.hint}" if isinstance(error, JobError) else ""
         print(f"{error}{hint}", file=sys.stderr)
         return 1
-    return 0
 
 
 if __name__ == "__main__":

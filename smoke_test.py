@@ -2,6 +2,7 @@
 
     python smoke_test.py --url http://127.0.0.1:8000/v2 --image-key in/person.png --video-key in/driving.mp4
     RUNPOD_API_KEY=... python smoke_test.py --endpoint ENDPOINT_ID --image-key ... --video-key ... --runs 5
+    python smoke_test.py --url ... --job ID --image-key ...     a job that has ended already, asked for as said here
 
 Exit code 0 only if every check of every run holds. The MP4 comes from the store of the MINIO_* variables by its
 key, or, where they are unset, from the presigned URL. The driving video is read too: its range says how many
@@ -16,7 +17,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from demo.acceptance import Outcome, Summary, accept
-from demo.client import PLATFORM_URL, EndpointClient, RunFailed
+from demo.client import PLATFORM_URL, EndpointClient, Finished, RunFailed
 from demo.console import ProgressBar
 from worker.errors import JobError
 from worker.settings import SettingsError
@@ -42,12 +43,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _one_run(client: EndpointClient, args: argparse.Namespace, number: int) -> Outcome:
-    with ProgressBar(quiet=args.json, name=f"run {number} of {args.runs}" if args.runs > 1 else "job") as bar:
-        finished = client.run(_job_input(args), timeout=args.timeout, on_news=bar.show)
+    finished = client.finished(args.job) if args.job else _followed(client, args, number)
     outcome = accept(finished, _job_input(args))
     if not args.json:
         print(outcome.text())
     return outcome
+
+
+def _followed(client: EndpointClient, args: argparse.Namespace, number: int) -> Finished:
+    with ProgressBar(quiet=args.json, name=f"run {number} of {args.runs}" if args.runs > 1 else "job") as bar:
+        return client.run(_job_input(args), timeout=args.timeout, on_news=bar.show)
 
 
 def _job_input(args: argparse.Namespace) -> dict[str, Any]:
@@ -112,7 +117,9 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     driving.add_argument("--video-url", help="or its URL")
     for name, kind in _OPTIONAL.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help="as in the request; default: the worker's")
-    parser.add_argument("--runs", type=int, default=1, help="how many jobs, one after the other")
+    runs = parser.add_mutually_exclusive_group()
+    runs.add_argument("--runs", type=int, default=1, help="how many jobs, one after the other")
+    runs.add_argument("--job", metavar="ID", help="send none: check this one, which has ended, by the fields given")
     parser.add_argument("--timeout", type=float, default=1800, help="seconds for one job, from /run to its end")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a report")
     return parser.parse_args(arguments)

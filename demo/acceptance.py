@@ -13,7 +13,7 @@ from typing import Any
 from demo.client import Finished, RunFailed
 from worker.finished import Report, check_mp4
 from worker.media import Inputs, fetch_video
-from worker.operations.avatar import Avatar, AvatarRequest
+from worker.operations.avatar import Avatar
 from worker.settings import Settings
 from worker.store import ObjectStore
 
@@ -107,24 +107,29 @@ def accept(finished: Finished, job_input: dict[str, Any], settings: Settings | N
         wanted = operation.wanted(request)["driving"].source
         info = asyncio.run(fetch_video(wanted, Path(folder) / "driving", Inputs.from_settings(settings, store)))
         report = check_mp4(result, operation.expected(request, {"driving": info}))
-    _check_answer(report, finished, operation, request)
+    _check_answer(report, finished, operation.output_key(request, finished.job_id), job_input.get("seed"))
     cold = bool((finished.output.get("worker") or {}).get("cold_start"))
     return Outcome(finished.job_id, report, finished.delay_ms, finished.execution_ms, cold, finished.output)
 
 
-def _check_answer(report: Report, finished: Finished, operation: Avatar, request: AvatarRequest) -> None:
-    """The answer says what the file is, the key is the contract's, and the progress was believable."""
+def _check_answer(report: Report, finished: Finished, key: str, seed: int | None) -> None:
+    """The answer says what the file is, the key is the contract's, and the progress, if seen, was believable.
+
+    seed: the one asked for; None: any.
+    """
     answer = finished.output
-    key = operation.output_key(request, finished.job_id)
     report.add("key", answer.get("minio_key") == key, answer.get("minio_key"), key)
     for name in ("width", "height", "fps", "num_frames", "video_size_bytes"):
         measured = getattr(report, name)
         report.add(f"answer: {name}", answer.get(name) == measured, answer.get(name), measured)
     sha = str((answer.get("versions") or {}).get("graph_sha256"))
     report.add("answer: graph sha256", bool(re.fullmatch("[0-9a-f]{64}", sha)), f"{sha[:12]}...", "64 hex digits")
-    report.add("answer: seed", isinstance(answer.get("seed"), int), answer.get("seed"), "a whole number")
-    percents = [update["percent"] for update in finished.progress]
-    report.add("progress", percents == sorted(percents), f"{len(percents)} updates", "never falling")
+    said = answer.get("seed")
+    right = isinstance(said, int) and (seed is None or said == seed)
+    report.add("answer: seed", right, said, "a whole number" if seed is None else seed)
+    if finished.followed:
+        percents = [update["percent"] for update in finished.progress]
+        report.add("progress", percents == sorted(percents), f"{len(percents)} updates", "never falling")
 
 
 async def _fetch_result(store: ObjectStore | None, answer: dict[str, Any], path: Path) -> None:

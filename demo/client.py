@@ -7,7 +7,7 @@ kind become `RunFailed` with a sentence for a person.
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import requests
@@ -29,13 +29,14 @@ class RunFailed(Exception):
 
 @dataclass
 class Finished:
-    """A job that ended well, and what was seen of it on the way."""
+    """A job that ended well, and what was seen of it on the way; not `followed`: nothing, it had ended before."""
 
     job_id: str
     output: dict[str, Any]
     delay_ms: int
     execution_ms: int
     progress: list[dict[str, Any]] = field(default_factory=list)
+    followed: bool = True
 
 
 class EndpointClient:
@@ -85,6 +86,13 @@ class EndpointClient:
             self._give_up(job_id)
             raise
         return _finished(status, progress)
+
+    def finished(self, job_id: str) -> Finished:
+        """The result of a job that has ended already. Raises RunFailed for anything but COMPLETED with an output."""
+        status = self.status(job_id)
+        if status["status"] not in FINAL:
+            raise RunFailed(f"Job {job_id} is {status['status']}: it has not ended yet.", status=status)
+        return replace(_finished(status, []), followed=False)
 
     def follow(
         self, job_id: str, timeout: float, on_news: Callable[[dict[str, Any]], None] = lambda status: None

@@ -41,11 +41,10 @@ def main() -> int:
         settings = Settings.from_env()
         command = standin if args.standin else None
         engine = Engine(settings, command=command, node_packs=args.node_pack, device=args.device)
-        handler.serve(Worker(settings, engine))
+        return handler.serve(Worker(settings, engine))
     except (JobError, SettingsError) as error:
         print(error, file=sys.stderr)
         return 1
-    return 0
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ class World:
     """`with World(folder, models) as world:` - store, queue and worker run; leaving it takes everything down.
 
     folder: where data, logs and scratch files go. models: MODEL_PATH. standin: the stand-in ComfyUI instead of the
-    real one. environment: further variables of the worker.
+    real one. environment: further variables of the worker. s3: a store that runs already and stays; else one of its
+    own. Enter it in the main thread: it begins children that end with their thread.
     """
 
     def __init__(
@@ -30,9 +31,12 @@ class World:
         *,
         standin: bool = False,
         environment: dict[str, str] | None = None,
+        s3: S3Server | None = None,
+        bucket: str = BUCKET,
     ):
         self.folder = folder.absolute()
-        self.s3 = S3Server(self.folder / "s3")
+        self.s3, self._own_s3 = s3 or S3Server(self.folder / "s3"), s3 is None
+        self.bucket = bucket
         self.queue = QueueServer()
         self._environment = {"MODEL_PATH": str(models.absolute()), **(environment or {})}
         self._options = ["--standin"] if standin else ["--node-pack", str(TINY_NODES)]
@@ -41,11 +45,12 @@ class World:
 
     def __enter__(self) -> "World":
         try:
-            processes = self._stack.enter_context(Processes())
-            self._stack.enter_context(self.s3)
-            self.s3.make_bucket(BUCKET)
+            if self._own_s3:
+                self._stack.enter_context(self.s3)
+            self.s3.make_bucket(self.bucket)
             self._stack.enter_context(self.queue)
-            self.worker = self._start_worker(processes)
+            # Last in, first out: the worker ends while the queue and the store it talks to are still there.
+            self.worker = self._start_worker(self._stack.enter_context(Processes()))
         except BaseException:
             self._stack.close()
             raise
@@ -62,7 +67,7 @@ class World:
     @property
     def environment(self) -> dict[str, str]:
         """What points anybody at this store: the MINIO_* variables."""
-        return self.s3.environment(BUCKET)
+        return self.s3.environment(self.bucket)
 
     @property
     def worker_log(self) -> Path:
@@ -71,17 +76,17 @@ class World:
     def upload(self, file: Path, key: str) -> str:
         """Puts a file into the store; the key."""
         kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
-        self.s3.client().fput_object(BUCKET, key, str(file), content_type=kind)
+        self.s3.client().fput_object(self.bucket, key, str(file), content_type=kind)
         return key
 
     def download(self, key: str, file: Path) -> Path:
         """Gets an object into a file; the file."""
-        self.s3.client().fget_object(BUCKET, key, str(file))
+        self.s3.client().fget_object(self.bucket, key, str(file))
         return file
 
     def keys(self, prefix: str = "") -> list[str]:
         """The keys in the store."""
-        return [str(item.object_name) for item in self.s3.client().list_objects(BUCKET, prefix, recursive=True)]
+        return [str(item.object_name) for item in self.s3.client().list_objects(self.bucket, prefix, recursive=True)]
 
     def _start_worker(self, processes: Processes) -> Child:
         environment = {

@@ -95,6 +95,11 @@ class Engine:
         return self._process is not None and self._process.alive
 
     @property
+    def down(self) -> bool:
+        """It ended by itself and nothing starts it again: too often in a row, or it could not be started any more."""
+        return self._watcher is not None and self._watcher.done() and not self.alive
+
+    @property
     def process_id(self) -> int | None:
         """ComfyUI's process id, for whoever measures it; None before start()."""
         return self._process.pid if self._process else None

@@ -25,8 +25,8 @@ ERRORS: dict[str, ErrorSpec] = {
     ),
     "invalid_value": ErrorSpec("A field has a value outside its rule.", "Correct the value."),
     "invalid_id": ErrorSpec(
-        "An id has characters it may not have.",
-        "Use 1 to 64 letters, digits, `.`, `_` or `-`, starting with a letter or digit.",
+        "An id is too long or has characters it may not have.",
+        "Use 1 to 64 letters, digits, `.`, `_` or `-`, and not dots alone.",
     ),
     "key_outside_prefix": ErrorSpec(
         "The object key leaves the place where it may point.",
@@ -82,7 +82,7 @@ ERRORS: dict[str, ErrorSpec] = {
         "ComfyUI of the pinned version was not found.", "Set COMFYUI_PATH to a ComfyUI v0.33.0 tree or COMFYUI_GIT_URL."
     ),
     "engine_crashed": ErrorSpec(
-        "ComfyUI ended while the job ran; it has been restarted.", "Send the job again; the last log lines say why."
+        "ComfyUI ended by itself.", "The last log lines say why. It is started anew: the job can be sent again."
     ),
     "engine_unreachable": ErrorSpec("ComfyUI does not answer.", "Look at ComfyUI's log; the worker may be starting."),
     "graph_invalid": ErrorSpec(

@@ -15,6 +15,8 @@ from worker.versions import Hashes, models_of, versions
 
 log = logging.getLogger(__name__)
 
+DOWN_HINT = "ComfyUI ended too often in a row and stays down; this worker ends too. The last log lines say why."
+
 
 class Worker:
     """One worker process. `engine` may be given (the stand-in, tiny weights); else it is ComfyUI as it is found."""
@@ -47,14 +49,26 @@ class Worker:
         await self.engine.stop()
 
     async def engine_ready(self) -> None:
-        """ComfyUI answers, or is made to: started anew where it has died. Raises engine_crashed, engine_unreachable."""
-        try:
-            await self.engine.wait_ready()
-        except JobError as error:
-            log.warning("ComfyUI is not ready and is started anew: %s", error)
-            await self.engine.stop()
-            await self.engine.start()
-            await self.engine.wait_ready()
+        """ComfyUI answers, or is made to: waited for where it died and is started anew, restarted where it hangs.
+
+        Raises engine_crashed (with engine.down it stays so, and the worker is of no more use) and engine_unreachable.
+        """
+        patience = self.engine.DEATHS_ALLOWED
+        while True:
+            try:
+                return await self.engine.wait_ready()
+            except JobError as error:
+                patience -= 1
+                if self.engine.down:
+                    error.hint = DOWN_HINT
+                    raise
+                if patience <= 0:
+                    raise
+                log.warning("ComfyUI is not ready and is started anew: %s", error)
+                if error.code == "engine_unreachable":
+                    patience = 0
+                    # Not stop() and start(): the engine would forget how often ComfyUI has died.
+                    await self.engine.restart()
 
     def operation(self, job_input: dict[str, Any]) -> Operation:
         """The operation that `input.operation` names, else the default one. Raises unknown_operation."""

@@ -4,6 +4,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 from av.container import InputContainer
@@ -68,39 +69,100 @@ def probe_video(path: Path, demuxer: str = "mov") -> VideoInfo:
 
 
 def _probe(container: InputContainer, path: Path) -> VideoInfo:
-    videos = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-    if not videos:
-        raise JobError("not_a_video", detail="There is no picture in it, only sound or data.")
-    stream = videos[0]
+    stream = _picture_stream(container)
     # The header's word is enough to refuse; a frame that large is not even decoded once.
     if max(stream.codec_context.width, stream.codec_context.height) > MAX_SIDE:
         raise JobError("too_large", detail=f"The video has more than {MAX_SIDE} pixels on a side.")
-    seen = _Seen(stream.time_base or Fraction(1, 1000))
+    seen = _Seen()
     for packet in container.demux(stream, *container.streams.audio):
         if packet.stream_index == stream.index:
             seen.add_picture(packet)
         elif packet.size:
-            seen.add_sound(packet)
+            seen.reach(packet)
     _refuse_cut(container, stream, path, seen)
-    if seen.num_frames < 2:
-        raise JobError("video_too_short", detail=f"It has {seen.num_frames} frame(s).")
+    shown = _shown(seen.packets, stream)
+    if shown.num_frames < 2:
+        raise JobError("video_too_short", detail=f"It has {shown.num_frames} frame(s).")
     if seen.frame is None:
         detail = f"No frame of it can be decoded (codec {stream.codec_context.name})."
         raise JobError("video_unreadable", detail=detail)
     width, height = seen.frame.width, seen.frame.height
     if seen.frame.rotation % 180:
         width, height = height, width
-    return VideoInfo(width, height, seen.fps, seen.num_frames, seen.duration, seen.has_audio)
+    has_audio = any(_decodable(sound) for sound in container.streams.audio)
+    return VideoInfo(width, height, shown.fps, shown.num_frames, shown.duration, has_audio)
+
+
+def _picture_stream(container: InputContainer) -> av.VideoStream:
+    """The first stream of moving pictures that can be decoded; not a cover picture."""
+    videos = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    if not videos:
+        raise JobError("not_a_video", detail="There is no picture in it, only sound or data.")
+    # PyAV has no codec context where ffmpeg has no decoder.
+    found = next((s for s in videos if s.codec_context is not None), None)
+    if found is None:
+        raise JobError("video_unreadable", detail="Its pictures are in a format that cannot be decoded.")
+    return found
+
+
+def _decodable(sound: av.AudioStream) -> bool:
+    """Phones add tracks that no decoder exists for (spatial audio); the graph leaves those out."""
+    return sound.codec_context is not None and bool(sound.codec_context.sample_rate)
+
+
+class _Packet(NamedTuple):
+    """What one packet says about the picture in it; times in the stream's ticks."""
+
+    pts: int | None
+    duration: int
+    is_key: bool
+    is_shown: bool
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """What of a stream's pictures a player shows: how many, frames a second on average, seconds."""
+
+    num_frames: int
+    fps: float
+    duration: float
+
+
+def _shown(packets: list[_Packet], stream: av.VideoStream) -> _Shown:
+    """Count as the node pack does (custom_nodes/comfy_motion/video/index.py): from the first key frame on.
+
+    What comes before it cannot be decoded: a cut stream, or an open group's leading pictures. Where a picture has
+    no time, the rate that the file names stands for all. Raises JobError video_unreadable.
+    """
+    timed = [(packet.pts, packet) for packet in packets if packet.pts is not None]
+    if len(timed) < len(packets):
+        rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+        return _Shown(len(packets), float(rate), float(len(packets) / rate))
+    first = next((i for i, (_, packet) in enumerate(timed) if packet.is_key), None)
+    if first is None:
+        detail = "It has no key frame." if timed else "It has no frame."
+        raise JobError("video_unreadable", detail=detail)
+    by_pts = dict(sorted(item for item in timed[first:] if item[0] >= timed[first][0] and item[1].is_shown))
+    if not by_pts:
+        raise JobError("video_unreadable", detail="None of its frames is shown.")
+    begin, end, count = min(by_pts), max(by_pts), len(by_pts)
+    tick = stream.time_base or Fraction(1, av.time_base)
+    if count > 1:
+        usual = max(1, round((end - begin) / (count - 1)))
+        fps = float((count - 1) / ((end - begin) * tick))
+    else:
+        rate = stream.average_rate or Fraction(25)
+        usual, fps = max(1, round(1 / (rate * tick))), float(rate)
+    return _Shown(count, fps, float((end + (by_pts[end].duration or usual) - begin) * tick))
 
 
 class _Seen:
-    """What passed by while demuxing: frames and their times, whether there is sound, the first frame decoded."""
+    """What passed by while demuxing: every picture's packet, the first frame decoded, and where it all ends."""
 
-    def __init__(self, time_base: Fraction):
-        self.time_base, self.num_frames, self.has_audio = time_base, 0, False
+    def __init__(self) -> None:
+        self.packets: list[_Packet] = []
         self.frame: av.VideoFrame | None = None
         self.end_s = 0.0
-        self._times: tuple[int, int, int] | None = None  # first, last, end of last; in time_base
         self._tried = 0
 
     def add_picture(self, packet: av.Packet) -> None:
@@ -109,35 +171,16 @@ class _Seen:
             # Some files begin between key frames: their first packets are lost, the video is not.
             with suppress(FFmpegError):
                 self.frame = next((f for f in packet.decode() if isinstance(f, av.VideoFrame)), None)
-        # An edit list hides such frames; a player does not show them and the graph does not get them.
-        if not packet.size or packet.is_discard:
-            return
-        self.num_frames += 1
+        if packet.size:
+            # What an edit list hides is decoded for what follows; a player does not show it, the graph does not get it.
+            self.packets.append(_Packet(packet.pts, packet.duration or 0, packet.is_keyframe, not packet.is_discard))
+            self.reach(packet)
+
+    def reach(self, packet: av.Packet) -> None:
+        """Of any stream: where it ends."""
         time = packet.pts if packet.pts is not None else packet.dts
-        if time is None:
-            return
-        first, last, end = self._times or (time, time, time)
-        self._times = (min(first, time), max(last, time), max(end, time + (packet.duration or 0)))
-        self.end_s = max(self.end_s, float(self._times[2] * self.time_base))
-
-    def add_sound(self, packet: av.Packet) -> None:
-        self.has_audio = True
-        if packet.pts is not None and packet.time_base:
-            self.end_s = max(self.end_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-
-    @property
-    def fps(self) -> float:
-        """Frames a second between the first and the last frame; also right where the last has no duration."""
-        first, last, _ = self._times or (0, 0, 0)
-        if last <= first:
-            raise JobError("video_unreadable", detail="Its frames have no times.")
-        return float((self.num_frames - 1) / ((last - first) * self.time_base))
-
-    @property
-    def duration(self) -> float:
-        """Seconds from the first frame's beginning to the last one's end."""
-        first, last, end = self._times or (0, 0, 0)
-        return float((end - first) * self.time_base) if end > last else self.num_frames / self.fps
+        if time is not None and packet.time_base:
+            self.end_s = max(self.end_s, float((time + (packet.duration or 0)) * packet.time_base))
 
 
 def _refuse_cut(container: InputContainer, stream: av.VideoStream, path: Path, seen: _Seen) -> None:

@@ -15,7 +15,9 @@ def scratch_folder(kind: str) -> Path:
         from comfy_execution.utils import get_executing_context
 
         context = get_executing_context()
-        root = Path(folder_paths.get_temp_directory()) / "comfy_motion" / (context.prompt_id if context else "no_prompt")
+        root = (
+            Path(folder_paths.get_temp_directory()) / "comfy_motion" / (context.prompt_id if context else "no_prompt")
+        )
     except ImportError:  # outside ComfyUI: unit tests and scripts
         root = Path(tempfile.gettempdir()) / "comfy_motion"
     root.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ import os
 import signal
 from pathlib import Path
 
-from demo.standin.faults import Fault, Kind
+from demo.standin.faults import DOOMED_MARK, Fault, Kind
 from demo.standin.server import StandIn
 
 BANNER = "STAND-IN for ComfyUI: no model runs here, every video is a test card."
@@ -29,6 +29,9 @@ def arguments() -> argparse.Namespace:
 async def main() -> None:
     """Serve until SIGTERM or Ctrl-C."""
     options = arguments()
+    if (options.base_directory / DOOMED_MARK).exists():
+        print("Fatal Python error: the stand-in was told to end at every start", flush=True)
+        os._exit(70)
     standin = StandIn(options.base_directory, options.fault, options.step_seconds, on_crash=lambda: os._exit(70))
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -25,10 +25,16 @@ class Kind(StrEnum):
     """The job ends well and names a file that is not there."""
     CRASH = "crash"
     """The process ends in mid-job."""
+    DOOMED = "doomed"
+    """The process ends in mid-job, and from then on whenever it is started on the same base directory."""
     SLOW = "slow"
     """Every step takes a second; detail: how many."""
     REJECT = "reject"
     """The graph is refused, as if its first model file were missing."""
+
+
+DOOMED_MARK = "standin-is-doomed"
+"""A file of this name in the base directory ends the stand-in when it starts (Kind.DOOMED)."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import struct
 import sys
 from typing import Any, Protocol
 
-from demo.standin.faults import Kind, NodeFailure, node_failure
+from demo.standin.faults import DOOMED_MARK, Kind, NodeFailure, node_failure
 from demo.standin.sockets import Sockets
 from demo.standin.table import Prompt, Table, now_ms
 from demo.standin.work import Card, Folders, card_of, leave_output, missing_output, run_order, steps_of
@@ -110,7 +110,9 @@ class Runner:
         """The faults of mid-job, at the last node but one."""
         if failure := node_failure(prompt.fault):
             raise failure
-        if _is(prompt, Kind.CRASH):
+        if _is(prompt, Kind.DOOMED):
+            (self._folders.base / DOOMED_MARK).touch()
+        if _is(prompt, Kind.CRASH) or _is(prompt, Kind.DOOMED):
             print("Fatal Python error: the stand-in was told to crash", file=sys.stderr, flush=True)
             self._server.crash()
             await asyncio.Event().wait()

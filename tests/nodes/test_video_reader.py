@@ -11,7 +11,16 @@ from custom_nodes.comfy_motion.video.reader import VideoFrames
 from custom_nodes.comfy_motion.video.timeline import CLOCK_GRACE
 
 from .video_reading import B_FRAMES, all_numbers, frames_of
-from .video_samples import BACKGROUND, CORNERS, numbered, numbered_video, numbers_in, write_video
+from .video_samples import (
+    BACKGROUND,
+    CORNERS,
+    hide_first_frames,
+    numbered,
+    numbered_video,
+    numbers_in,
+    without_first_packets,
+    write_video,
+)
 
 
 def assert_everywhere_the_same(frames: VideoFrames, wanted: list[int]) -> None:
@@ -163,3 +172,19 @@ def test_a_file_without_picture_times_is_counted(tmp_path):
     path = numbered_video(tmp_path / "bare.h264", 30, options={"crf": "10", "preset": "ultrafast"})
     assert scan(path).counted
     assert_everywhere_the_same(frames_of(path, fps=scan(path).time_base ** -1), list(range(30)))
+
+
+@pytest.mark.parametrize("name", ["b_frames.mp4", "b_frames.mov"])
+@pytest.mark.parametrize("hidden", [5, 12, 17])
+def test_a_trim_by_an_edit_list_begins_between_key_frames(tmp_path, name, hidden):
+    """As phones trim: nothing is encoded anew, what comes before the cut is decoded and not shown."""
+    path = hide_first_frames(numbered_video(tmp_path / name, 40, options=B_FRAMES), hidden)
+    assert_everywhere_the_same(frames_of(path), list(range(hidden, 40)))
+
+
+@pytest.mark.parametrize("name", ["cut.mp4", "cut.mkv", "cut.avi"])
+def test_what_comes_before_the_first_key_frame_is_left_out(tmp_path, name):
+    codec = {"codec": "mpeg4", "options": {"qscale": "2", "b": "4M", "g": "12"}} if name.endswith("avi") else {}
+    whole = numbered_video(tmp_path / f"whole_{name}", 40, **(codec or {"options": B_FRAMES}))
+    path = without_first_packets(whole, tmp_path / name, 5)
+    assert_everywhere_the_same(frames_of(path), list(range(12, 40)))

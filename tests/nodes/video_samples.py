@@ -1,5 +1,6 @@
 """Small odd videos whose every frame carries its own number, made with PyAV for the tests."""
 
+import struct
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -85,6 +86,28 @@ def write_video(
 def numbered_video(path: Path, count: int = 30, width: int = 320, height: int = 180, **how) -> Path:
     """`count` numbered pictures as a video."""
     return write_video(path, [numbered(i, width, height) for i in range(count)], **how)
+
+
+def hide_first_frames(path: Path, count: int, rate: int = 24) -> Path:
+    """Has the MP4's edit list begin `count` frames later: they are decoded and never shown."""
+    data = bytearray(path.read_bytes())
+    media_time = data.find(b"elst") + 16  # ISO/IEC 14496-12, 8.6.6: where in the media the first edit begins
+    ticks = struct.unpack_from(">I", data, data.find(b"mdhd") + 16)[0]  # 8.4.2: of the media, a second
+    begin = struct.unpack_from(">i", data, media_time)[0] + count * ticks // rate
+    struct.pack_into(">i", data, media_time, begin)
+    path.write_bytes(data)
+    return path
+
+
+def without_first_packets(source: Path, target: Path, count: int) -> Path:
+    """The video's packets as they are, without the first ones: it begins between two key frames."""
+    with av.open(str(source)) as old, av.open(str(target), "w") as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for number, packet in enumerate(old.demux(video=0)):
+            if number >= count and packet.size:
+                packet.stream = stream
+                new.mux(packet)
+    return target
 
 
 def beep(at: float, length: float, rate: int = 44100, channels: int = 1) -> np.ndarray:

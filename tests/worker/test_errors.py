@@ -11,6 +11,9 @@ from worker.errors import ERRORS, JobError
 ROOT = Path(__file__).parents[2]
 SOURCES = [*(ROOT / "worker").rglob("*.py"), *(ROOT / "custom_nodes").rglob("*.py"), *ROOT.glob("handler.py")]
 
+# `refusal` is what worker/operations raise inside pydantic; parse_model makes a JobError of it.
+MAKERS = {"JobError", "MotionError", "refusal"}
+
 
 def codes_of(node: ast.expr) -> Iterator[str]:
     """String constants a first argument can be: "a", or both of `"a" if x else "b"`."""
@@ -22,14 +25,14 @@ def codes_of(node: ast.expr) -> Iterator[str]:
 
 
 def raised() -> dict[str, str]:
-    """Code -> one place that makes a JobError or MotionError of it."""
+    """Code -> one place that makes a JobError, a MotionError or a validator's refusal of it."""
     found: dict[str, str] = {}
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not isinstance(node, ast.Call):
                 continue
             name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-            if name not in ("JobError", "MotionError"):
+            if name not in MAKERS:
                 continue
             first = node.args[:1] or [keyword.value for keyword in node.keywords if keyword.arg == "code"]
             for code in codes_of(first[0]) if first else ():
@@ -48,6 +51,7 @@ def test_every_code_in_the_table_is_raised():
 
 def test_the_search_finds_what_is_there():
     assert raised()["key_outside_prefix"].startswith("worker/media.py:")
+    assert raised()["invalid_id"].startswith("worker/operations/avatar.py:")
 
 
 @pytest.mark.parametrize("code", ERRORS)

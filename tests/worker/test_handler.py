@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -18,7 +19,6 @@ import handler
 from demo.client import EndpointClient, RunFailed
 from demo.queue_server import QueueServer
 from demo.standin.testcard import Card, write_test_card
-from tests.store.conftest import BUCKET, s3  # noqa: F401
 from worker.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -36,19 +36,19 @@ def queue():
 
 
 @pytest.fixture(scope="module")
-def environment(queue, s3, tmp_path_factory):  # noqa: F811
+def environment(queue, s3, bucket, tmp_path_factory):
     folder = tmp_path_factory.mktemp("handler")
     Image.fromarray(np.zeros((256, 192, 3), np.uint8)).save(folder / "person.png")
     write_test_card(folder / "driving.mp4", Card(128, 96, Fraction(12), 18, True))
     for name in ("person.png", "driving.mp4"):
-        s3.client().fput_object(BUCKET, f"in/{name}", str(folder / name))
+        s3.client().fput_object(bucket, f"in/{name}", str(folder / name))
     (folder / "work").mkdir()
-    return os.environ | queue.worker_env() | s3.environment(BUCKET) | {"WORK_PATH": str(folder / "work")}
+    return os.environ | queue.worker_env() | s3.environment(bucket) | {"WORK_PATH": str(folder / "work")}
 
 
-@pytest.fixture(scope="module")
-def worker(environment):
-    """The worker's process; what it printed is in `.printed`."""
+@contextmanager
+def started(environment):
+    """A worker's process; what it printed is in `.printed`."""
     printed = Path(environment["WORK_PATH"]) / "printed.txt"
     with printed.open("w") as output:
         command = [sys.executable, "-m", "demo.worker", "--standin"]
@@ -56,14 +56,26 @@ def worker(environment):
             command, cwd=ROOT, env=environment, stdout=output, stderr=output, start_new_session=True
         )
     process.printed = printed
-    yield process
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def worker(environment):
+    with started(environment) as process:
+        yield process
 
 
 @pytest.fixture
 def client(queue, worker):
+    return client_of(queue, worker)
+
+
+def client_of(queue, worker):
     """A client of the queue, once its worker has asked for a job."""
     made = EndpointClient(queue.endpoint, queue.url, poll_s=0.1)
     deadline = time.monotonic() + 60
@@ -143,7 +155,7 @@ def test_cancel_reaches_comfyui_and_the_next_job_works(client, worker, environme
 @pytest.mark.store
 def test_a_crash_fails_one_job_only(client, worker):
     fault(worker, "crash")
-    with pytest.raises(RunFailed, match="ComfyUI ended while the job ran") as caught:
+    with pytest.raises(RunFailed, match="ComfyUI ended by itself") as caught:
         client.run(GOOD, timeout=60)
     assert caught.value.error["code"] == "engine_crashed"
     assert "was told to crash" in caught.value.error["message"]
@@ -151,7 +163,7 @@ def test_a_crash_fails_one_job_only(client, worker):
 
 
 @pytest.mark.store
-def test_no_secret_and_no_presigned_link_is_printed(client, worker, s3):  # noqa: F811
+def test_no_secret_and_no_presigned_link_is_printed(client, worker, s3):
     link = client.run(GOOD, timeout=60).output["presigned_url"]
     printed = worker.printed.read_text()
     assert s3.secret_key not in printed
@@ -167,6 +179,23 @@ def test_sigterm_ends_the_worker_and_its_comfyui(client, worker):
         urllib.request.urlopen(f"{url}/queue", timeout=2)
 
 
+@pytest.mark.store
+def test_a_worker_whose_comfyui_dies_at_every_start_ends_with_its_last_words(environment, tmp_path):
+    with QueueServer() as queue, started(environment | queue.worker_env() | {"WORK_PATH": str(tmp_path)}) as worker:
+        client = client_of(queue, worker)
+        fault(worker, "doomed")
+        for words in ("told to crash", "told to end at every start"):
+            with pytest.raises(RunFailed, match=words) as caught:
+                client.run(GOOD, timeout=60)
+            assert caught.value.error["code"] == "engine_crashed"
+        assert "this worker ends too" in caught.value.error["hint"]
+        assert worker.wait(timeout=30) == 1
+    printed = worker.printed.read_text()
+    assert "This worker gave up" in printed.splitlines()[-1]
+    assert "told to end at every start" in printed
+    assert printed.count("ComfyUI started at") == 3
+
+
 # --- without the SDK ---------------------------------------------------------------------------------------------
 
 
@@ -176,9 +205,11 @@ def test_a_failure_goes_out_as_text_because_the_platform_loses_objects():
     assert json.loads(sent["error"]) == error
     assert sent["success"] is False
     assert "refresh_worker" not in sent
+    assert handler.answer_for_runpod({"error": error, "success": False}, engine_is_down=True)["refresh_worker"]
     assert handler.answer_for_runpod({"error": {**error, "code": "engine_unreachable"}})["refresh_worker"]
     good = {"success": True}
     assert handler.answer_for_runpod(good) is good
+    assert handler.answer_for_runpod(good, engine_is_down=True) is good
 
 
 def test_check_prints_what_the_worker_sees_and_no_secret(capsys, tmp_path, monkeypatch):

@@ -2,6 +2,8 @@
 
 import io
 import json
+import re
+import urllib.request
 from fractions import Fraction
 
 import numpy as np
@@ -14,7 +16,7 @@ import smoke_test
 from demo.acceptance import Summary, accept, percentiles
 from demo.console import ProgressBar, line_for
 from demo.standin.testcard import Card, write_test_card
-from demo.world import BUCKET, World
+from demo.world import World
 
 SIZE = {"width": 128, "height": 96, "fps": 12}
 FIELDS = {"input_image_minio_path": "in/person.png", "driving_video_path": "in/driving.mp4", **SIZE}
@@ -23,9 +25,9 @@ FLAGS = [*FLAGS, "12"]
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
+def world(s3, bucket, tmp_path_factory):
     folder = tmp_path_factory.mktemp("world")
-    with World(folder, folder / "models", standin=True) as made:
+    with World(folder, folder / "models", standin=True, s3=s3, bucket=bucket) as made:
         Image.fromarray(np.zeros((256, 192, 3), np.uint8)).save(folder / "person.png")
         write_test_card(folder / "driving.mp4", Card(128, 96, Fraction(12), 18, True))
         made.upload(folder / "person.png", "in/person.png")
@@ -69,7 +71,7 @@ def test_the_report_for_people(world, store, capsys):
 @pytest.mark.store
 def test_without_a_store_links_are_used(world, capsys, monkeypatch):
     monkeypatch.setenv("ALLOW_PRIVATE_ADDRESSES", world.s3.endpoint)
-    url = world.s3.client().presigned_get_object(BUCKET, "in/driving.mp4")
+    url = world.s3.client().presigned_get_object(world.bucket, "in/driving.mp4")
     flags = ["--url", world.queue.url, "--image-key", "in/person.png", "--video-url", url, *FLAGS[4:]]
     assert smoke_test.main(flags) == 0, capsys.readouterr()
     assert "PASSED" in capsys.readouterr().out
@@ -87,6 +89,44 @@ def test_a_result_that_is_not_as_it_should_be_fails(world, store, tmp_path):
     assert "WRONG" in outcome.text()
     renamed = accept(finished, {**FIELDS, "user_id": "somebody"}).report
     assert [check.name for check in renamed.checks if not check.ok and check.name == "key"] == ["key"]
+
+
+@pytest.mark.store
+def test_a_job_that_has_ended_is_checked_and_none_is_sent(world, store, capsys):
+    job = world.client.run({"operation": "avatar", **FIELDS, "seed": 7}, timeout=60).job_id
+    before = world.keys("avatar/")
+    code, said = run(world, capsys, "--job", job, "--seed", "7", "--json")
+    (outcome,) = json.loads(said)["runs"]
+    assert code == 0, said
+    assert outcome["job_id"] == job
+    assert world.keys("avatar/") == before
+    names = [check["name"] for check in outcome["report"]["checks"]]
+    assert "every frame decodes" in names
+    assert "progress" not in names
+    code, said = run(world, capsys, "--job", job, "--seed", "8", "--end-time", "1.0")
+    assert code == 1
+    wrong = [line.split("WRONG")[0] for line in said.splitlines() if "WRONG" in line and "answer: seed" in line]
+    assert len(wrong) == 1, said
+
+
+@pytest.mark.store
+def test_a_job_that_cannot_be_checked_is_told(world, store, capsys):
+    code, said = run(world, capsys, "--job", "no-such-job")
+    assert code == 2
+    assert "no such endpoint ('local') or job" in said
+    failed = world.client.submit({"operation": "avatar", **FIELDS, "width": 100})
+    world.client.follow(failed, 60)
+    code, said = run(world, capsys, "--job", failed)
+    assert code == 1
+    assert "invalid_value" in said
+    fault = json.dumps({"fault": "slow=1", "times": 1}).encode()
+    standin = re.findall(r"ComfyUI started at (\S+),", world.worker_log.read_text())[-1]
+    urllib.request.urlopen(f"{standin}/standin/fault", fault, timeout=5).close()
+    running = world.client.submit({"operation": "avatar", **FIELDS})
+    code, said = run(world, capsys, "--job", running)
+    world.client.cancel(running)
+    assert code == 2
+    assert "has not ended yet" in said
 
 
 @pytest.mark.store

@@ -1,4 +1,4 @@
-"""worker/timeline.py comes to the number of frames that the node "Resample driving video" will give."""
+"""worker/timeline.py and probe.py come to the frames and the sound that the node "Resample driving video" will give."""
 
 from fractions import Fraction
 
@@ -11,9 +11,14 @@ from hypothesis import strategies as st
 from custom_nodes.comfy_motion.errors import MotionError
 from custom_nodes.comfy_motion.video import timeline as node
 from custom_nodes.comfy_motion.video.index import scan
+from custom_nodes.comfy_motion.video.sound import find_sound
+from tests.nodes.video_reading import B_FRAMES
+from tests.nodes.video_samples import hide_first_frames, numbered_video, without_first_packets
 from worker.errors import JobError
 from worker.probe import VideoInfo, probe_video
 from worker.timeline import exact_rate, frames_in_range
+
+from .small_media import write_video
 
 RATES = st.sampled_from([1, 8, 12.5, 15, 16, 23.976, 23.98, 24, 25, 29.97, 30, 48, 59.94, 60]) | st.floats(1, 60)
 
@@ -68,3 +73,57 @@ def test_on_real_files_with_variable_frame_rate(tmp_path, suffix, fps):
     index = scan(path)
     planned = node.resample(index.times, index.duration, node.exact_rate(fps))
     assert frames_in_range(info, fps, 0.0, None) == planned.num_frames
+
+
+def first_packets_missing(folder, suffix):
+    options = {"codec": "mpeg4", "options": {"g": "12"}} if suffix == "avi" else {"options": B_FRAMES}
+    whole = numbered_video(folder / f"whole.{suffix}", 40, **options)
+    return without_first_packets(whole, folder / f"a.{suffix}", 5), 28
+
+
+def trimmed_by_an_edit_list(folder, suffix):
+    return hide_first_frames(numbered_video(folder / f"a.{suffix}", 40, options=B_FRAMES), 17), 23
+
+
+def open_group_at_the_start(folder, suffix):
+    """Begins at a key frame whose leading pictures need the group before it."""
+    params = "open-gop=1:keyint=12:min-keyint=12:bframes=3:scenecut=0:log-level=none"
+    options = {"codec": "libx265", "options": {"preset": "ultrafast", "x265-params": params}}
+    whole = numbered_video(folder / f"whole.{suffix}", 40, **options)
+    with av.open(str(whole)) as source:
+        packets = [packet for packet in source.demux(video=0) if packet.size]
+    key = next(i for i, packet in enumerate(packets) if i and packet.is_keyframe)
+    leading = [packet for packet in packets[key:] if packet.pts < packets[key].pts]
+    assert leading
+    return without_first_packets(whole, folder / f"a.{suffix}", key), len(packets) - key - len(leading)
+
+
+@pytest.mark.parametrize(
+    ("make", "suffix"),
+    [
+        *((first_packets_missing, suffix) for suffix in ("mp4", "mkv", "avi")),
+        *((trimmed_by_an_edit_list, suffix) for suffix in ("mp4", "mov")),
+        *((open_group_at_the_start, suffix) for suffix in ("mp4", "mkv")),
+    ],
+)
+def test_on_files_that_begin_between_key_frames(tmp_path, make, suffix):
+    """What cannot be shown counts in neither place."""
+    path, num_frames = make(tmp_path, suffix)
+    info = probe_video(path, {"mkv": "matroska", "avi": "avi"}.get(suffix, "mov"))
+    index = scan(path)
+    assert info.num_frames == len(index.pts) == num_frames
+    assert info.duration == pytest.approx(float(index.duration), abs=1e-6)
+    planned = node.resample(index.times, index.duration, node.exact_rate(24))
+    assert frames_in_range(info, 24, 0.0, None) == planned.num_frames
+
+
+@pytest.mark.parametrize(("sound", "known"), [(True, True), (True, False), (False, True)])
+def test_the_same_sound_is_there(tmp_path, sound, known):
+    """Also where no decoder exists for it: phones add such tracks (spatial audio)."""
+    path = write_video(tmp_path / "a.mp4", sound=sound)
+    if not known:
+        data = path.read_bytes()
+        assert data.count(b"mp4a") == data.count(b"esds") == 1
+        path.write_bytes(data.replace(b"mp4a", b"apac").replace(b"esds", b"dapa"))
+    found = find_sound(path, Fraction(0), Fraction(1))
+    assert probe_video(path).has_audio == (found is not None) == (sound and known)

@@ -70,10 +70,7 @@ MIN_PICTURE_SIDE = 128
 def _safe_id(value: str, info: ValidationInfo) -> str:
     # Ids are folders of the output key: one of only dots would be the folder itself or its parent.
     if not _ID.fullmatch(value) or not value.strip("."):
-        hint = "Use 1 to 64 letters, digits, `.`, `_` or `-`, and not dots alone."
-        raise refusal(
-            "invalid_id", f"`{info.field_name}` is {value[:80]!r}, which cannot be part of an output key.", hint=hint
-        )
+        raise refusal("invalid_id", f"`{info.field_name}` is {value[:80]!r}, which cannot be part of an output key.")
     return value
 
 

@@ -1,7 +1,7 @@
 """What a video file holds, learned without decoding it: one pass over its packets."""
 
 import logging
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,7 +31,8 @@ class VideoIndex:
     """The pictures of one file. Times are in ticks of `time_base` (seconds) on the file's own clock.
 
     pts: when each frame is shown, rising; a frame's number is its place in here.
-    keys: (frame number, time to seek to) of every frame from which decoding can start, in decoding order.
+    keys: (frame number, time to seek to) of every frame from which decoding can start, in decoding order; for one that
+        is decoded and never shown, the number of the frame that is shown next.
     counted: the file has no usable times; frames are numbered as they come and decoding starts at the first.
     """
 
@@ -141,6 +142,7 @@ class _Packet(NamedTuple):
     dts: int | None
     duration: int
     is_key: bool
+    is_shown: bool
 
 
 def _packets(container: InputContainer, stream: VideoStream, path: str | Path) -> list[_Packet]:
@@ -157,9 +159,9 @@ def _packets(container: InputContainer, stream: VideoStream, path: str | Path) -
                 problem = "its data ends in the middle of a picture"
                 break
             seen += 1
-            # Pictures before an edit list's start are decoded and never shown.
-            if not packet.is_discard:
-                packets.append(_Packet(packet.pts, packet.dts, packet.duration or 0, packet.is_keyframe))
+            # What an edit list hides is decoded and never shown: a trim without re-encoding begins between key frames.
+            shown = not packet.is_discard
+            packets.append(_Packet(packet.pts, packet.dts, packet.duration or 0, packet.is_keyframe, shown))
     except FFmpegError as error:
         problem = reason(error)
     if not problem and seen < promised:
@@ -185,15 +187,18 @@ def _index(path: str, stream: VideoStream, packets: list[_Packet]) -> VideoIndex
     if first is None:
         raise unreadable(path, "has no key frame, so its decoding cannot start anywhere.")
     timed = [(pts, packet) for pts, packet in timed[first:] if pts >= timed[first][0]]
-    by_pts = dict(sorted(timed))
-    numbers = {pts: number for number, pts in enumerate(by_pts)}
+    by_pts = dict(sorted((pts, packet) for pts, packet in timed if packet.is_shown))
+    if not by_pts:
+        raise unreadable(path, "has a video track without a single picture that is shown.")
+    shown = tuple(by_pts)
+    last = by_pts[shown[-1]].duration or _usual_duration(stream, shown)
     # Matroska's own index is in presentation times, the others' in decoding times.
     in_pts = "matroska" in stream.container.format.name
     keys = tuple(
-        (numbers[pts], pts if in_pts or packet.dts is None else packet.dts) for pts, packet in timed if packet.is_key
+        (bisect_left(shown, pts), pts if in_pts or packet.dts is None else packet.dts)
+        for pts, packet in timed
+        if packet.is_key
     )
-    shown = tuple(by_pts)
-    last = by_pts[shown[-1]].duration or _usual_duration(stream, shown)
     return VideoIndex(path, stream.index, clock(stream), shown, last, keys, aspect, counted=False)
 
 
