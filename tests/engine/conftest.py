@@ -49,7 +49,9 @@ async def engine(models, tmp_path_factory):
     settings = Settings(work_path=tmp_path_factory.mktemp("engine") / "work", model_path=models)
     engine = Engine(settings, node_packs=[TINY_NODES], device="cpu")
     try:
-        await engine.start()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("GLIBC_TUNABLES", KEEP_MEMORY)
+            await engine.start()
     except JobError as error:
         skip_without_comfyui(error)
     try:

@@ -1,10 +1,8 @@
-"""Holds the stand-in to the real ComfyUI: the same graph against both, and the same must be said of it.
-
-GRAPHS is the list of graphs to compare; a graph that needs models also needs them in the engine's model folder.
-"""
+"""Holds the stand-in to the real ComfyUI: the same graph against both, and the same must be said of it."""
 
 import copy
 import json
+import shutil
 import time
 import uuid
 from collections.abc import Callable
@@ -14,11 +12,15 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from demo.standin.graph_check import FILES
+from demo.sample import ASSETS
+from demo.standin.graph_check import FILES, linked
 from demo.standin.record import normalised
 from demo.standin.server import RECORDED, StandIn
 from worker.errors import JobError
 from worker.events import Finished, Started
+from worker.operations.avatar import Avatar, AvatarRequest
+
+from .observing import counters, kinds, observe, records, run_order, shape, texts, told
 
 pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="session")]
 
@@ -36,7 +38,21 @@ SMALL = {
 }
 TWO_OUTPUTS = {**SMALL, "3": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}}}
 FAILING = {**SMALL, "2": {**SMALL["2"], "inputs": {"images": ["1", 0], "filename_prefix": "../outside/still"}}}
-GRAPHS = {"small": SMALL, "two outputs": TWO_OUTPUTS, "a node fails": FAILING}
+INPUTS = ("person.png", "driving.mp4")
+
+
+def avatar_graph() -> dict[str, Any]:
+    """What the worker submits for 6 frames, but in windows of 5 frames, so that there are two of them."""
+    request = AvatarRequest(
+        input_image_minio_path="p", driving_video_path="d", width=64, height=64, end_time=0.25, steps=2, seed=1
+    )
+    bound = Avatar().bind(request, {"picture": f"matches/{INPUTS[0]}", "driving": f"matches/{INPUTS[1]}"}, "matches")
+    windows = next(node for node in bound.prompt.values() if node["class_type"] == "CMAnimateWindows")
+    windows["inputs"] |= {"length": 5, "overlap": 1}
+    return bound.prompt
+
+
+GRAPHS = {"small": SMALL, "two outputs": TWO_OUTPUTS, "a node fails": FAILING, "avatar": avatar_graph()}
 
 
 def changed(change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
@@ -83,86 +99,49 @@ async def standin(tmp_path_factory):
     await server.stop()
 
 
-async def observe(base_url: str, graph: dict[str, Any]) -> dict[str, Any]:
-    """Everything a client can see of one prompt: answer, messages, history, job record."""
-    prompt_id = str(uuid.uuid4())
-    timeout = aiohttp.ClientTimeout(total=600)
-    async with aiohttp.ClientSession(base_url, timeout=timeout) as session:
-        async with session.ws_connect(f"/ws?clientId={prompt_id}") as socket:
-            await socket.send_json({"type": "feature_flags", "data": {}})
-            messages = [await socket.receive_json(timeout=30) for _ in range(2)]
-            body = {"prompt": graph, "prompt_id": prompt_id, "client_id": prompt_id}
-            async with session.post("/prompt", json=body) as response:
-                answer = response.status, await response.json()
-            while answer[0] == 200:
-                frame = await socket.receive(timeout=600)
-                message = {"type": "text"} if frame.type is aiohttp.WSMsgType.BINARY else json.loads(frame.data)
-                messages.append(message)
-                if message["type"] == "executing" and message["data"]["node"] is None:
-                    break
-        records = {}
-        for path in (f"/history/{prompt_id}", f"/api/jobs/{prompt_id}", "/queue"):
-            async with session.get(path) as response:
-                records[path.split("/")[1 if path == "/queue" else -2]] = response.status, await response.json()
-    return {"answer": answer, "messages": messages, **records}
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def inputs(engine, standin):
+    """The files that the avatar graph names, for both; the real one has encoded its prompts already.
 
-
-def kinds(messages: list[dict[str, Any]]) -> list[str]:
-    """The kinds in order, without repeats in a row; how often a node tells its progress is its own affair."""
-    names = [message["type"] for message in messages if message["type"] not in ("progress", "text")]
-    return [name for place, name in enumerate(names) if place == 0 or names[place - 1] != name]
-
-
-def shape(value: Any) -> Any:
-    """A value without what differs from run to run: keys and types stay, texts and numbers go, lists by their items."""
-    if isinstance(value, dict):
-        return {"<id>" if _is_id(key) else key: shape(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [shape(item) for item in value]
-    return "number" if isinstance(value, int | float) and not isinstance(value, bool) else type(value).__name__
-
-
-def _is_id(key: str) -> bool:
-    return len(key) == 36 and key.count("-") == 4
-
-
-def told(seen: dict[str, Any]) -> dict[str, Any]:
-    """The shape of the first message of each kind, without the parts that only a real node has."""
-    first: dict[str, Any] = {}
-    for message in seen["messages"]:
-        first.setdefault(message["type"], message)
-    for message in first.values():
-        _without_insides(message.get("data", {}))
-    return {kind: shape(message) for kind, message in first.items() if kind not in ("progress", "text")}
-
-
-def _without_insides(error: dict[str, Any]) -> None:
-    """The traceback and the inputs of a failed node are real only in the real one."""
-    for key in ("traceback", "current_inputs", "current_outputs", "executed"):
-        if key in error:
-            error[key] = []
-
-
-def records(seen: dict[str, Any]) -> dict[str, Any]:
-    """The shapes of history, job record and queue."""
-    seen = copy.deepcopy(seen)
-    job = seen["jobs"][1]
-    _without_insides(job.get("execution_error", {}))
-    histories = [*seen["history"][1].values(), {"status": job.get("execution_status") or {}}]
-    for _, data in [message for history in histories for message in history["status"].get("messages", [])]:
-        _without_insides(data)
-    return shape({name: seen[name] for name in ("history", "jobs", "queue")})
+    The stand-in behaves like a ComfyUI that has them on disk, as every one has after its first job.
+    """
+    for folder in (engine.input_dir / "matches", standin.folders.input / "matches"):
+        folder.mkdir()
+        for name in INPUTS:
+            shutil.copy(ASSETS / name, folder)
+    graph = avatar_graph()
+    prompts = [node_id for node_id, node in graph.items() if node["class_type"] == "CMEncodedPrompt"]
+    texts_only = {node_id: graph[node_id] for node_id in {*prompts, *(graph[p]["inputs"]["clip"][0] for p in prompts)}}
+    for prompt in prompts:
+        preview = {"class_type": "PreviewAny", "inputs": {"source": [prompt, 0]}}
+        await observe(engine.base_url, {**texts_only, "preview": preview})
 
 
 @pytest.mark.parametrize("name", GRAPHS)
-async def test_a_graph_is_told_and_kept_alike(engine, standin, name):
+async def test_a_graph_is_told_and_kept_alike(engine, standin, inputs, name):
+    graph = GRAPHS[name]
     async with engine.client() as client:
         await client.free_memory()  # results cached by an earlier test would leave messages out
-    real, ours = await observe(engine.base_url, GRAPHS[name]), await observe(standin.base_url, GRAPHS[name])
+    real, ours = await observe(engine.base_url, graph), await observe(standin.base_url, graph)
     assert kinds(ours["messages"]) == kinds(real["messages"])
     assert shape(ours["answer"]) == shape(real["answer"])
     assert records(ours) == records(real)
     assert told(ours) == told(real)
+    # Which of two nodes that do not need one another comes first is ComfyUI's own affair: it looks ahead for outputs.
+    assert sorted(run_order(ours["messages"])) == sorted(run_order(real["messages"]))
+    assert texts(ours["messages"]) == texts(real["messages"])
+    assert counters(ours["messages"]) == counters(real["messages"])
+    for seen in (real, ours):
+        assert_inputs_first(graph, run_order(seen["messages"]))
+
+
+def assert_inputs_first(graph: dict[str, Any], order: list[str]) -> None:
+    """Each node ran once, after every node of this run that it takes something from."""
+    place = {node_id: number for number, node_id in enumerate(order)}
+    assert len(place) == len(order)
+    for node_id in order:
+        sources = [value[0] for value in graph[node_id]["inputs"].values() if linked(value)]
+        assert all(place[source] < place[node_id] for source in sources if source in place), node_id
 
 
 @pytest.mark.parametrize("name", BAD_GRAPHS)
