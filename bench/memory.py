@@ -36,13 +36,12 @@ import requests
 from demo.client import EndpointClient
 from demo.sample import ASSETS, FPS, SOUND_RATE, VIDEO_SIZE, draw_driving_frames, melody
 from demo.tiny import tiny_models
-from demo.world import ROOT, World
+from demo.world import KEEP_MEMORY, ROOT, World
 
 AIM_RATIO = 1.15
 EVERY_S = 0.2
 LIMIT_S = 2 * 3600
 PERIOD = 48  # frames after which the drawn movement repeats
-KEEP = "glibc.malloc.arena_max=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=68719476736:glibc.malloc.hugetlb=1"
 
 
 def write_driving(path: Path, seconds: int) -> None:
@@ -112,16 +111,18 @@ def _kind(process: psutil.Process) -> str:
 def measure(driving: Path, models: Path, size: tuple[int, int], environment: dict[str, str]) -> dict[str, Any]:
     """One job in a world of its own."""
     environment = {"JOB_TIMEOUT_S": str(LIMIT_S), **environment}
-    with tempfile.TemporaryDirectory(prefix="bench-memory-") as name:
-        with World(Path(name), models, environment=environment) as world:
-            fields = {
-                "input_image_minio_path": world.upload(ASSETS / "person.png", "in/person.png"),
-                "driving_video_path": world.upload(driving, "in/driving.mp4"),
-                **{"width": size[0], "height": size[1], "steps": 1, "seed": 1},
-            }
-            assert world.worker
-            with Watcher(world.worker.pid) as watcher:
-                answer = _run(world, fields)
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-memory-") as name,
+        World(Path(name), models, environment=environment) as world,
+    ):
+        fields = {
+            "input_image_minio_path": world.upload(ASSETS / "person.png", "in/person.png"),
+            "driving_video_path": world.upload(driving, "in/driving.mp4"),
+            **{"width": size[0], "height": size[1], "steps": 1, "seed": 1},
+        }
+        assert world.worker
+        with Watcher(world.worker.pid) as watcher:
+            answer = _run(world, fields)
     peak = watcher.peak
     return {
         "seconds_of_video": answer["duration_seconds"],
@@ -161,7 +162,7 @@ def main() -> None:
     parser.add_argument("--allocator", choices=("keep", "default"), default="keep")
     options = parser.parse_args()
     width, height = (int(side) for side in options.size.split("x"))
-    environment = {"GLIBC_TUNABLES": KEEP} if options.allocator == "keep" else {}
+    environment = {"GLIBC_TUNABLES": KEEP_MEMORY if options.allocator == "keep" else ""}
     models = tiny_models(ROOT / "work" / "test-models")
     results = []
     with tempfile.TemporaryDirectory(prefix="bench-memory-") as folder:

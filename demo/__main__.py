@@ -30,7 +30,7 @@ TINY_NOTE = (
     "Tiny random weights: the person is noise by design. This proves the path - queue, worker, ComfyUI, the graph, "
     "the MP4, the store - and nothing about how the model's pictures look."
 )
-STANDIN_NOTE = "STAND-IN: no ComfyUI was found, so no graph ran. This is a test card, not a result of anything."
+STANDIN_NOTE = "STAND-IN: no ComfyUI ran here, and no graph. This is a test card, not a result of anything."
 BANNER = """
 {line}
   NO COMFYUI HERE - this demo runs on a STAND-IN, and its video is a TEST CARD.

@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from demo.sample import ASSETS
 from demo.tiny import TINY_NODES, tiny_models
-from demo.world import World
+from demo.world import KEEP_MEMORY, World
 from worker.engine import Engine
 from worker.errors import JobError
 from worker.find_comfyui import find_comfyui
@@ -23,11 +23,6 @@ from worker.settings import Settings
 from .job_world import JobWorld
 
 MODELS = Path(__file__).parents[2] / "work" / "test-models"
-# Wan Animate's face encoder passes gigabytes through the allocator for every few frames, whatever the video's size.
-# glibc gives them back and asks for them anew each time; kept, they make a job six times as fast on two cores.
-KEEP_MEMORY = (
-    "glibc.malloc.arena_max=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=68719476736:glibc.malloc.hugetlb=1"
-)
 
 
 def skip_without_comfyui(error: JobError) -> None:
@@ -72,7 +67,7 @@ class Worlds:
         if self._current is None or self._current.worker is None or not self._current.worker.alive:
             self.close()
             folder = self._folders.mktemp("world")
-            self._current = World(folder, self._models, environment={"GLIBC_TUNABLES": KEEP_MEMORY}).__enter__()
+            self._current = World(folder, self._models).__enter__()
             for name in ("person.png", "driving.mp4"):
                 self._current.upload(ASSETS / name, f"in/{name}")
         return self._current
