@@ -100,9 +100,6 @@ def write_sam2(path: Path) -> None:
     shapes = shapes_of(lambda: Sam2VideoModel(config))
     weights = random_weights({name: torch.Size(shape) for name, shape in shapes.items()})
     make_oval(weights)
-    for layer in ("attn.proj", "mlp.proj_out"):  # the large model's first stage has a second block
-        for kind in ("weight", "bias"):
-            weights[f"vision_encoder.backbone.blocks.1.{layer}.{kind}"][0] = 0
     save_file(weights, path)
     path.with_suffix(".json").unlink()
 

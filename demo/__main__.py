@@ -27,7 +27,7 @@ from worker.find_comfyui import PINNED_VERSION, find_comfyui
 from worker.settings import Settings
 
 TINY_NOTE = (
-    "Tiny random weights: the person is noise by design. This proves the path - queue, worker, ComfyUI, the graph, "
+    "Tiny random weights: the result is noise by design. This proves the path - queue, worker, ComfyUI, the graph, "
     "the MP4, the store - and nothing about how the model's pictures look."
 )
 STANDIN_NOTE = "STAND-IN: no ComfyUI ran here, and no graph. This is a test card, not a result of anything."
