@@ -94,5 +94,6 @@ def worlds(models, tmp_path_factory) -> Iterator[Worlds]:
 def jobs(worlds) -> Iterator[JobWorld]:
     """The world with nothing to do; afterwards every job of the test is over."""
     jobs = JobWorld(worlds.running())
+    jobs.wait_for_comfyui()
     yield jobs
     jobs.settle()

@@ -1,5 +1,6 @@
 """What tests of whole jobs do with a world (demo/world.py), and what they look at in it."""
 
+import contextlib
 import json
 import time
 import urllib.request
@@ -53,6 +54,19 @@ class JobWorld:
         self.client = EndpointClient(world.queue.endpoint, world.queue.url, poll_s=0.1)
         self._sent: list[str] = []
         self.base = world.folder / "worker" / "comfyui"
+        self._there_before: set[Path] = set()
+        self._there_before.update(self.left_behind())
+
+    def wait_for_comfyui(self, timeout: float = 180) -> None:
+        """Until it answers: the worker takes jobs only then."""
+
+        def answers() -> bool:
+            with contextlib.suppress(StopIteration, psutil.NoSuchProcess, OSError):
+                self.ask("/queue")
+                return True
+            return False
+
+        self.wait_until(answers, "ComfyUI answers", timeout)
 
     def send(self, fields: dict[str, Any]) -> str:
         """POST /run; the job's id."""
@@ -87,20 +101,21 @@ class JobWorld:
         return time.monotonic() - began
 
     def settle(self) -> None:
-        """Cancel what still runs of this test, so that the next one finds an idle worker."""
+        """Cancel what still runs of this test, so that the next one finds an idle worker. Fails nothing."""
         for job_id in self._sent:
             if self.client.status(job_id)["status"] not in FINAL:
                 self.client.cancel(job_id)
-        if self.world.worker and self.world.worker.alive:
+        with contextlib.suppress(AssertionError):
             self.wait_until(lambda: not self.left_behind(), "the cancelled jobs have cleaned up", 60)
 
     def left_behind(self) -> list[Path]:
-        """Every file and folder of a job that is still there; the folder input/3d is ComfyUI's own."""
+        """Every file and folder that is there now and was not before the test; input/3d is ComfyUI's own."""
         folders = (self.base / "input", self.base / "output", self.base / "temp" / "comfy_motion")
-        return [path for folder in folders if folder.exists() for path in folder.iterdir() if path.name != "3d"]
+        found = [path for folder in folders if folder.exists() for path in folder.iterdir() if path.name != "3d"]
+        return [path for path in found if path not in self._there_before]
 
     def comfyui(self) -> psutil.Process:
-        """The process of the ComfyUI that runs now."""
+        """The process of the ComfyUI that runs now. Raises StopIteration while there is none."""
         assert self.world.worker
         children = psutil.Process(self.world.worker.pid).children(recursive=True)
         return next(child for child in children if any(part.endswith("main.py") for part in child.cmdline()))
