@@ -18,12 +18,13 @@ if not {"RUNPOD_LOG_LEVEL", "RUNPOD_DEBUG_LEVEL"} & os.environ.keys():
 
 import runpod
 
+from worker.delivery import PLATFORM_ANSWER_BYTES
 from worker.errors import JobError
 from worker.find_comfyui import find_comfyui
 from worker.host import Worker
 from worker.jobs import run_job
 from worker.own_loop import OwnLoop
-from worker.redact import RedactingFilter
+from worker.redact import RedactedOutput, RedactingFilter
 from worker.settings import Settings, SettingsError
 
 LOG_FORMAT = "%(levelname)-7s| %(name)s: %(message)s"
@@ -47,6 +48,8 @@ def serve(worker: Worker) -> int:
     """Start ComfyUI, then take jobs one at a time until RunPod or a signal ends the worker: 0, or 1 if it gave up."""
     for output in logging.getLogger().handlers:
         output.addFilter(RedactingFilter(worker.redact))
+    # The SDK does not log, it prints: at its level DEBUG whole answers.
+    sys.stdout = RedactedOutput(sys.stdout, worker.redact)
     config: dict[str, Any] = {"concurrency_modifier": lambda current: 1, "refresh_worker": False}
     with OwnLoop() as loop:
 
@@ -54,7 +57,8 @@ def serve(worker: Worker) -> int:
             def send(update: Any) -> None:
                 runpod.serverless.progress_update(job, update.as_dict())
 
-            answer = answer_for_runpod(await loop.run(run_job(job, worker, send)), worker.engine.down)
+            work = run_job(job, worker, send, PLATFORM_ANSWER_BYTES)
+            answer = answer_for_runpod(await loop.run(work), worker.engine.down)
             # In the answer it asks the platform for another worker; here it has the SDK leave its loop afterwards.
             config["refresh_worker"] = answer.get("refresh_worker", False)
             return answer
@@ -71,7 +75,7 @@ def serve(worker: Worker) -> int:
 
 
 def check(settings: Settings) -> int:
-    """Print what the worker sees; 0 if a job could run."""
+    """Print what the worker sees; 0 if a job of the default operation could run: an endpoint may serve one alone."""
     print("Settings")
     for name, value in settings.masked().items():
         print(f"  {name:28} {value}")
@@ -88,10 +92,16 @@ def check(settings: Settings) -> int:
     worker = Worker(settings)
     for operation in worker.operations.values():
         operation.check()
-        print(f"Operation {operation.name}: graph sha256 {operation.graph.sha256}")
-        for model in worker.models(operation):
-            good &= model.path is not None
+        is_default = operation.name == settings.default_operation
+        print(f"Operation {operation.name}{' (DEFAULT_OPERATION)' if is_default else ''}")
+        for name, graph in operation.graphs.items():
+            print(f"  {name}.json: graph sha256 {graph.sha256}")
+        for model in worker.models(*operation.graphs.values()):
+            good &= model.path is not None or not is_default
             print(f"  {'present' if model.path else 'MISSING'}  {model.folder}/{model.name}")
+    if settings.default_operation not in worker.operations:
+        good = False
+        print(f"DEFAULT_OPERATION is {settings.default_operation!r}; there are {', '.join(sorted(worker.operations))}")
     return 0 if good and not missing else 1
 
 

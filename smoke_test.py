@@ -11,14 +11,15 @@ frames the result must have.
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from typing import Any
 
+from cli.client import EndpointClient, client_of
+from cli.console import ProgressBar
+from cli.outcome import Finished, RunFailed
+from cli.report import found_in, say_failure
 from demo.acceptance import Outcome, Summary, accept
-from demo.client import PLATFORM_URL, EndpointClient, Finished, RunFailed
-from demo.console import ProgressBar
 from worker.errors import JobError
 from worker.settings import SettingsError
 
@@ -27,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the gate; 0 if all holds, 1 if the job failed or its result is not right, 2 if nothing could be asked."""
     args = _arguments(arguments)
     try:
-        client = _client(args)
+        client = client_of(args.url, args.endpoint)
         outcomes = [_one_run(client, args, number) for number in range(1, args.runs + 1)]
     except (RunFailed, JobError, SettingsError) as error:
         return _could_not(error, args.json)
@@ -81,27 +82,13 @@ _OPTIONAL = {
 }
 
 
-def _client(args: argparse.Namespace) -> EndpointClient:
-    if args.url:
-        return EndpointClient(args.endpoint or "local", args.url, os.environ.get("RUNPOD_API_KEY") or "local")
-    if not args.endpoint:
-        raise RunFailed("Say where to send the job: --url of a local queue, or --endpoint of a deployed one.")
-    key = os.environ.get("RUNPOD_API_KEY")
-    if not key:
-        raise RunFailed("RUNPOD_API_KEY is not set; a deployed endpoint answers nobody without a key.")
-    return EndpointClient(args.endpoint, PLATFORM_URL, key, poll_s=2.0)
-
-
 def _could_not(error: Exception, as_json: bool) -> int:
     """Why there is no result to check: what was said, its code, and what to do."""
-    found = error.error if isinstance(error, RunFailed) else error.as_dict() if isinstance(error, JobError) else {}
+    found = found_in(error)
     if as_json:
         print(json.dumps({"ok": False, "failed": str(error), "error": found or None}, indent=1))
         return 1 if found else 2
-    print(f"FAILED: {error}", file=sys.stderr)
-    for name in ("code", "field", "hint"):
-        if found.get(name):
-            print(f"  {name:6}{found[name]}", file=sys.stderr)
+    say_failure(error)
     return 1 if found else 2
 
 

@@ -33,7 +33,7 @@ import numpy as np
 import psutil
 import requests
 
-from demo.client import EndpointClient
+from cli.client import EndpointClient
 from demo.sample import ASSETS, FPS, SOUND_RATE, VIDEO_SIZE, draw_driving_frames, melody
 from demo.tiny import tiny_models
 from demo.world import KEEP_MEMORY, ROOT, World

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from demo.client import EndpointClient
+from cli.client import EndpointClient
 from demo.standin.testcard import Card, write_test_card
 from demo.world import World
 

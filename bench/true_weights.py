@@ -1,124 +1,191 @@
-"""Random weights of the true shapes of the avatar models, for timing on a GPU.
+"""Random weights of the true names, types and shapes, for timing on a GPU where nothing can be downloaded.
 
-Dense models take the same time whatever their weights are, as long as they are not zeros, so speed and memory
-can be measured where nothing can be downloaded. The pictures that come out are noise and prove nothing.
+Dense models take the same time whatever their weights are, as long as they are not zeros, so speed and memory can be
+measured with them. The pictures that come out are noise and prove nothing.
 
-    python -m bench.true_weights MODELS_FOLDER          about 39 GB, bf16, drawn on the GPU when there is one
+    python -m bench.true_weights MODELS_FOLDER avatar|i2v|animate ...   drawn on the GPU when there is one
+
+39 GB for avatar (bf16), 38 GB for i2v (fp8 as published), 9 GB for animate (fp32 as published).
+ComfyUI must be importable. A file that is there already stays as it is.
 """
 
 import argparse
+import io
 import json
+import os
 import struct
-from collections.abc import Callable
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import torch
 
-WAN_ANIMATE = {
-    "in_dim": 36,
-    "dim": 5120,
-    "ffn_dim": 13824,
-    "num_heads": 40,
-    "num_layers": 40,
+from bench import shapes
+from bench.shapes import Shapes
+
+TYPES = {
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "U8": torch.uint8,
 }
-LORA_RANK = 64
+DEPTH = 0.02
+FP8_SPREAD = 90.0
+"""Standard deviation of what is stored as fp8: five of them reach its largest value, 448."""
+EXPERT = "diffusion_models/wan2.2_i2v_{}_noise_14B_fp8_scaled.safetensors"
+EXPERT_LORA = "loras/wan2.2_i2v_lightx2v_4steps_lora_v1_{}_noise.safetensors"
+TEXT_ENCODER = "text_encoders/umt5_xxl_fp8_e4m3fn_scaled.safetensors"
+SVD = "checkpoints/svd_xt.safetensors"
+SAM2 = "sam2/sam2.1_hiera_large.safetensors"
+FILES: dict[str, dict[str, Callable[[], Shapes]]] = {
+    "avatar": {
+        "diffusion_models/wan2.2_animate_14B_bf16.safetensors": shapes.wan_animate,
+        "vae/wan_2.1_vae.safetensors": shapes.wan_vae,
+        "clip_vision/clip_vision_h.safetensors": shapes.clip_vision_h,
+        "loras/lightx2v_I2V_14B_480p_cfg_step_distill_rank64_bf16.safetensors": lambda: shapes.wan_lora(
+            "BF16", ("lora_A", "lora_B"), alpha=False
+        ),
+        "loras/wan2.2_animate_14B_relight_lora_bf16.safetensors": lambda: shapes.wan_lora(
+            "BF16", ("lora_A", "lora_B"), alpha=False
+        ),
+    },
+    "i2v": {
+        EXPERT.format("high"): shapes.wan_fp8_scaled,
+        EXPERT.format("low"): shapes.wan_fp8_scaled,
+        EXPERT_LORA.format("high"): shapes.wan_lora,
+        EXPERT_LORA.format("low"): shapes.wan_lora,
+        TEXT_ENCODER: shapes.umt5_xxl,
+        "vae/wan_2.1_vae.safetensors": shapes.wan_vae,
+    },
+    "animate": {SVD: shapes.svd_xt},
+}
+PUBLISHED = {
+    EXPERT.format("high"): 14_294_742_832,
+    EXPERT.format("low"): 14_294_742_832,
+    EXPERT_LORA.format("high"): 1_226_977_424,
+    EXPERT_LORA.format("low"): 1_226_977_424,
+    TEXT_ENCODER: 6_735_906_897,
+    "vae/wan_2.1_vae.safetensors": 253_815_318,
+    SVD: 9_559_625_980,
+}
+"""Bytes of the published files; `bench/shapes.py` says where ours differ."""
+WITH_SAM2 = {"avatar", "segment"}
 
 
-def write_random(path: Path, shapes: dict[str, tuple[int, ...]], metadata: dict[str, str] | None = None) -> None:
-    """Writes a bf16 safetensors file of these shapes tensor by tensor: normal, 0.02 deep; norms are 1."""
+def write_random(path: Path, wanted: Shapes, given: Mapping[str, torch.Tensor] | None = None) -> None:
+    """Writes a safetensors file tensor by tensor. `given`: tensors that are written as they are."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    header: dict[str, object] = {"__metadata__": metadata or {"format": "pt"}}
-    offset = 0
-    for name, shape in shapes.items():
-        size = 2 * torch.Size(shape).numel()
-        header[name] = {"dtype": "BF16", "shape": list(shape), "data_offsets": [offset, offset + size]}
+    given = given or {}
+    every = {**wanted, **{name: ("U8", tuple(value.shape)) for name, value in given.items()}}
+    header, offset = {}, 0
+    for name, (kind, shape) in every.items():
+        size = torch.Size(shape).numel() * TYPES[kind].itemsize
+        header[name] = {"dtype": kind, "shape": list(shape), "data_offsets": [offset, offset + size]}
         offset += size
-    text = json.dumps(header).encode()
+    text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    torch.manual_seed(0)
-    with path.open("wb") as file:
+    # Two files of one kind shall not hold the same numbers.
+    torch.manual_seed(sum(path.name.encode()))
+    part = path.with_suffix(".part")
+    with part.open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
-        for name, shape in shapes.items():
-            file.write(_draw(name, shape, device).view(torch.uint8).numpy().tobytes())
+        for name, (kind, shape) in every.items():
+            value = given[name] if name in given else draw(name, kind, shape, device)
+            file.write(value.contiguous().flatten().view(torch.uint8).cpu().numpy().data)
+    part.rename(path)
 
 
-def _draw(name: str, shape: tuple[int, ...], device: str) -> torch.Tensor:
-    """One tensor on the CPU in bf16, flat."""
-    module, _, parameter = name.rpartition(".")
-    if parameter == "gamma" or (parameter == "weight" and "norm" in module.rpartition(".")[2]):
-        return torch.ones(shape, dtype=torch.bfloat16).flatten()
-    return (torch.randn(shape, device=device, dtype=torch.bfloat16) * 0.02).cpu().flatten()
+def draw(name: str, kind: str, shape: tuple[int, ...], device: str) -> torch.Tensor:
+    """One tensor: normal, DEPTH deep; norms are 1, and so is a LoRA's alpha. Fp8 holds DEPTH times its scale."""
+    parameter = name.rpartition(".")[2]
+    if parameter == "scale_weight":
+        return torch.full(shape, DEPTH / FP8_SPREAD)
+    if parameter in ("gamma", "alpha", "scale_input") or (parameter == "weight" and len(shape) == 1):
+        return torch.ones(shape, dtype=TYPES[kind])
+    exact = torch.float32 if kind == "F32" else torch.bfloat16
+    drawn = torch.randn(shape, device=device, dtype=exact) * (FP8_SPREAD if kind == "F8_E4M3" else DEPTH)
+    return (drawn.clamp(-448, 448) if kind == "F8_E4M3" else drawn).to(TYPES[kind])
 
 
-def shapes_of(build: Callable[[], torch.nn.Module], prefix: str = "") -> dict[str, tuple[int, ...]]:
-    """Names and shapes of a module's state, built without memory."""
-    with torch.device("meta"):
-        module = build()
-    return {prefix + name: tuple(value.shape) for name, value in module.state_dict().items()}
+def tokenizer() -> torch.Tensor:
+    """A sentencepiece model of few words, as bytes: prompts are filled up to 512 tokens whatever it makes of them."""
+    import sentencepiece
+
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter([" ".join(map(chr, range(97, 123)))] * 50),
+        model_writer=model,
+        model_type="char",
+        vocab_size=64,
+        hard_vocab_limit=False,
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
+        minloglevel=2,
+    )
+    return torch.frombuffer(bytearray(model.getvalue()), dtype=torch.uint8)
 
 
-def wan_animate_shapes(config: dict | None = None) -> dict[str, tuple[int, ...]]:
-    """Wan2.2-Animate-14B as core builds it."""
-    from comfy.ldm.wan.model_animate import AnimateWanModel
-    from comfy.ops import disable_weight_init
-
-    return shapes_of(lambda: AnimateWanModel(operations=disable_weight_init, **(config or WAN_ANIMATE)))
-
-
-def lora_shapes(layers: int, dim: int, ffn: int, rank: int = LORA_RANK) -> dict[str, tuple[int, ...]]:
-    """A LoRA over every attention and feed-forward linear of the blocks."""
-    linears = {f"{a}.{p}": (dim, dim) for a in ("self_attn", "cross_attn") for p in "qkvo"}
-    linears |= {"ffn.0": (dim, ffn), "ffn.2": (ffn, dim)}
-    shapes: dict[str, tuple[int, ...]] = {}
-    for layer in range(layers):
-        for name, (inside, outside) in linears.items():
-            key = f"diffusion_model.blocks.{layer}.{name}"
-            shapes[f"{key}.lora_A.weight"] = (rank, inside)
-            shapes[f"{key}.lora_B.weight"] = (outside, rank)
-    return shapes
+def write_all(models: Path, operations: Iterable[str]) -> None:
+    """The files of these operations, but for SAM2 (see `ensure`) and the pose detectors, which the caller adds."""
+    for operation in operations:
+        for name, wanted in FILES[operation].items():
+            if not (models / name).exists():
+                began = time.monotonic()
+                write_random(models / name, wanted(), {"spiece_model": tokenizer()} if name == TEXT_ENCODER else None)
+                size, seconds = (models / name).stat().st_size, time.monotonic() - began
+                published = f" (published: {PUBLISHED[name] / 1e9:.2f})" if name in PUBLISHED else ""
+                print(f"{size / 1e9:7.2f} GB{published} {seconds:6.1f} s  {name}", flush=True)
 
 
-def vae_shapes() -> dict[str, tuple[int, ...]]:
-    """The Wan 2.1 VAE, width 96."""
-    from comfy.ldm.wan.vae import WanVAE
+def write_sam2(path: Path) -> None:
+    """SAM2.1 hiera large with random weights that show an oval (see demo/tiny_sam2.py), fp32."""
+    from safetensors.torch import save_file
+    from transformers import Sam2VideoConfig, Sam2VideoModel
 
-    return shapes_of(lambda: WanVAE(dim=96, z_dim=16, temperal_downsample=[False, True, True]))
+    from custom_nodes.comfy_motion.segment.layouts import PATCHES, detect_config
+    from demo.tiny_sam2 import make_oval, random_weights
 
-
-def clip_vision_shapes() -> dict[str, tuple[int, ...]]:
-    """CLIP ViT-H/14."""
-    import comfy.clip_vision
-    from comfy.clip_model import CLIPVisionModelProjection
-    from comfy.ops import disable_weight_init
-
-    config = json.loads((Path(comfy.clip_vision.__file__).parent / "clip_vision_config_h.json").read_text())
-    return shapes_of(lambda: CLIPVisionModelProjection(config, torch.float32, "meta", disable_weight_init))
-
-
-def write_all(models: Path) -> None:
-    """All files of the avatar graph but the detectors and SAM2, which the caller adds."""
-    names = {
-        "diffusion_models/wan2.2_animate_14B_bf16.safetensors": wan_animate_shapes,
-        "vae/wan_2.1_vae.safetensors": vae_shapes,
-        "clip_vision/clip_vision_h.safetensors": clip_vision_shapes,
+    # The tensors by which a file is known for hiera large of version 2.1: 144 wide, 48 blocks.
+    marks = {
+        PATCHES: (144, 3, 7, 7),
+        "vision_encoder.backbone.blocks.47.layer_norm1.weight": (1152,),
+        "temporal_positional_encoding_projection_layer.weight": (64, 256),
+        "occlusion_spatial_embedding_parameter": (1, 64),
     }
-    for lora in (
-        "loras/lightx2v_I2V_14B_480p_cfg_step_distill_rank64_bf16.safetensors",
-        "loras/wan2.2_animate_14B_relight_lora_bf16.safetensors",
-    ):
-        names[lora] = lambda: lora_shapes(
-            int(WAN_ANIMATE["num_layers"]), int(WAN_ANIMATE["dim"]), int(WAN_ANIMATE["ffn_dim"])
-        )
-    for name, shapes in names.items():
-        write_random(models / name, shapes())
-        print(f"{(models / name).stat().st_size / 1e9:7.2f} GB  {name}", flush=True)
+    config = Sam2VideoConfig.from_dict(detect_config(marks) or {})
+    wanted = shapes.plain(shapes.built(lambda: Sam2VideoModel(config)), "F32")
+    weights = random_weights({name: torch.Size(shape) for name, (_, shape) in wanted.items()})
+    make_oval(weights)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(weights, path)
+
+
+def ensure(models: Path, comfyui: Path, operations: Iterable[str]) -> None:
+    """Writes what is missing, in a process of its own: ComfyUI's modules, once asked for the shapes, keep a GPU.
+
+    SAM2's shapes come from transformers: it is written here, where there is no ComfyUI for our node pack to find.
+    """
+    wanted = set(operations)
+    if with_comfyui := sorted(wanted & FILES.keys()):
+        paths = os.pathsep.join([str(comfyui), os.getcwd(), os.environ.get("PYTHONPATH", "")])
+        command = [sys.executable, "-m", "bench.true_weights", str(models), *with_comfyui]
+        subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}, check=True)
+    if WITH_SAM2 & wanted and not (models / SAM2).exists():
+        write_sam2(models / SAM2)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", type=Path, help="the folder to write into")
-    write_all(parser.parse_args().models)
+    parser.add_argument("operations", nargs="+", choices=sorted(FILES))
+    args = parser.parse_args()
+    write_all(args.models, args.operations)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from demo.client import RunFailed
-from demo.console import ProgressBar
+from cli.console import ProgressBar
+from cli.outcome import RunFailed
 from demo.contact_sheet import write_contact_sheet
 from demo.processes import ChildFailed
 from demo.s3_server import S3ServerError

@@ -3,14 +3,13 @@
 import asyncio
 import re
 import tempfile
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from demo.client import Finished, RunFailed
+from cli.outcome import Finished, RunFailed
+from cli.results import download
 from worker.finished import Report, check_mp4
 from worker.media import Inputs, fetch_video
 from worker.operations.avatar import Avatar
@@ -107,7 +106,8 @@ def accept(finished: Finished, job_input: dict[str, Any], settings: Settings | N
         wanted = operation.wanted(request)["driving"].source
         info = asyncio.run(fetch_video(wanted, Path(folder) / "driving", Inputs.from_settings(settings, store)))
         report = check_mp4(result, operation.expected(request, {"driving": info}))
-    _check_answer(report, finished, operation.output_key(request, finished.job_id), job_input.get("seed"))
+    (key,) = operation.outputs(request, finished.job_id)["video"].keys
+    _check_answer(report, finished, key, job_input.get("seed"))
     cold = bool((finished.output.get("worker") or {}).get("cold_start"))
     return Outcome(finished.job_id, report, finished.delay_ms, finished.execution_ms, cold, finished.output)
 
@@ -137,17 +137,6 @@ async def _fetch_result(store: ObjectStore | None, answer: dict[str, Any], path:
     if store and answer.get("minio_key"):
         await store.get(answer["minio_key"], path)
     elif answer.get("presigned_url"):
-        await asyncio.to_thread(_download, answer["presigned_url"], path)
+        await asyncio.to_thread(download, answer["presigned_url"], path)
     else:
         raise RunFailed("The answer has no presigned_url, and no store is configured here: set the MINIO_* variables.")
-
-
-def _download(url: str, path: Path) -> None:
-    """No address guard here: the worker signed this address."""
-    try:
-        with urllib.request.urlopen(url, timeout=120) as response, path.open("wb") as file:
-            while chunk := response.read(1 << 20):
-                file.write(chunk)
-    except (urllib.error.URLError, OSError, ValueError) as error:
-        what = f"HTTP {error.code}" if isinstance(error, urllib.error.HTTPError) else type(error).__name__
-        raise RunFailed(f"{url.split('?')[0]} could not be downloaded: {what}.") from error

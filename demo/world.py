@@ -6,7 +6,7 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-from demo.client import EndpointClient
+from cli.client import EndpointClient
 from demo.processes import Child, Processes
 from demo.queue_server import QueueServer
 from demo.s3_server import S3Server

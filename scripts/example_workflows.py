@@ -10,14 +10,51 @@ the pinned graph.
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from tests.browser.editor import Editor, open_editor
+from worker.graph import load_graph
+from worker.operations.scenes import unroll
 
 ROOT = Path(__file__).parents[1]
 COLUMN, TOP, GAP = 420, 120, 60
 
-# One group a column: its title, its colour, and the nodes by title, top to bottom.
-LAYOUTS: dict[str, list[tuple[str, str, list[str]]]] = {
+SCENES = "i2v_scenes"
+"""Not a file of workflows/: i2v.json as the worker unrolls it for a request of two scenes."""
+
+Columns = list[tuple[str, str, list[str]]]
+"""One group a column: its title, its colour, and the nodes by title, top to bottom."""
+
+
+def i2v_columns(*loras: str) -> Columns:
+    """The two i2v graphs differ in the LoRAs behind their models only."""
+    return [
+        ("1  Picture and words", "#3f789e", ["Start image", "Prompt", "Negative prompt"]),
+        ("2  Models", "#a1309b", ["High-noise model", "Low-noise model", *loras, "Text encoder", "VAE"]),
+        (
+            "3  Which expert when",
+            "#b58b2a",
+            ["High-noise shift", "Low-noise shift", "Steps", "Split at boundary", "Sampler"],
+        ),
+        ("4  Conditioning", "#88A", ["Image to video", "High-noise guider", "Low-noise guider", "Noise", "No noise"]),
+        ("5  Generate", "#A88", ["High-noise steps", "Low-noise steps", "Decode video", "Keep segment"]),
+        ("6  Video and last frame", "#8A8", ["Save MP4", "Save last frame"]),
+    ]
+
+
+def scenes_columns() -> Columns:
+    """Two scenes: what the second has of its own stands in columns of its own."""
+    second = ("Prompt", "Image to video", "High-noise guider", "Low-noise guider", "Noise")
+    made = ("High-noise steps", "Low-noise steps", "Decode video", "Match colour", "Keep segment")
+    return [
+        *i2v_columns()[:-1],
+        ("6  Scene 2: from the last frame", "#3f789e", [f"{title} (scene 2)" for title in second]),
+        ("7  Scene 2: generate", "#A88", [f"{title} (scene 2)" for title in made]),
+        ("8  Video and last frame", "#8A8", ["Join (scene 2)", "Save MP4", "Save last frame"]),
+    ]
+
+
+LAYOUTS: dict[str, Columns] = {
     "avatar": [
         ("1  Inputs", "#3f789e", ["Reference image", "Driving video", "Resample driving video", "Letterbox reference"]),
         ("2  Pose and face", "#8A8", ["Pose models", "Detect pose", "Draw pose", "Face crop"]),
@@ -34,10 +71,36 @@ LAYOUTS: dict[str, list[tuple[str, str, list[str]]]] = {
         ),
         ("6  Generate", "#A88", ["Sampler", "Steps", "Animate in windows", "Save MP4"]),
     ],
+    "i2v": i2v_columns(),
+    "i2v_turbo": i2v_columns("High-noise LoRA", "Low-noise LoRA"),
+    SCENES: scenes_columns(),
+    "animate": [
+        ("1  Inputs", "#3f789e", ["Image", "Mask"]),
+        ("2  Model", "#a1309b", ["SVD model", "Guidance"]),
+        ("3  Start image", "#88A", ["Image to video", "Noise augmentation"]),
+        ("4  Generate", "#A88", ["Sampler", "Decode video"]),
+        ("5  Video", "#8A8", ["Composite", "Save MP4"]),
+    ],
+    "segment": [
+        ("1  Inputs", "#3f789e", ["Image", "SAM2"]),
+        ("2  What to cut out", "#b58b2a", ["Segment image"]),
+        ("3  Masks", "#8A8", ["Save masks"]),
+    ],
 }
 
 # Room for what the editor shows in a node: a picture, a player.
-HEIGHTS = {"Reference image": 460, "Driving video": 400, "Prompt": 200, "Negative prompt": 260, "Save MP4": 460}
+HEIGHTS = {
+    "Reference image": 460,
+    "Start image": 460,
+    "Save last frame": 460,
+    "Image": 460,
+    "Mask": 460,
+    "Save masks": 460,
+    "Driving video": 400,
+    "Prompt": 200,
+    "Negative prompt": 260,
+    "Save MP4": 460,
+}
 
 PLACE = """
 ({columns, heights, column, top, gap}) => {
@@ -65,9 +128,16 @@ PLACE = """
 """
 
 
+def api_graph(name: str) -> Any:
+    """What a laid-out graph submits, API format."""
+    if name == SCENES:
+        return dict(unroll(load_graph(ROOT / "workflows" / "i2v.json"), 2).nodes)
+    return json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
+
+
 def lay_out(editor: Editor, name: str, screenshots: Path | None) -> Path:
     """Writes one example workflow; its path."""
-    editor.load_api(json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8")))
+    editor.load_api(api_graph(name))
     columns = [{"title": title, "color": color, "nodes": nodes} for title, color, nodes in LAYOUTS[name]]
     editor.page.evaluate(PLACE, {"columns": columns, "heights": HEIGHTS, "column": COLUMN, "top": TOP, "gap": GAP})
     if screenshots:

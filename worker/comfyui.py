@@ -16,7 +16,7 @@ import aiohttp
 
 from worker.comfy_errors import rejection
 from worker.errors import JobError
-from worker.events import Event, Finished, OutputFile
+from worker.events import Event, OutputFile
 from worker.following import Following, is_running, result_of
 from worker.news import CONNECT_SECONDS, NewsSocket
 
@@ -111,7 +111,7 @@ class ComfyClient:
                     job = await self._look(prompt_id, state)
                     if job is not None and not is_running(job):
                         over = True
-                        yield Finished(result_of(job))
+                        yield result_of(job)
                         return
                 news = await socket.receive(state.patience())
                 for event in state.hear(news):
@@ -127,7 +127,7 @@ class ComfyClient:
         job = await self.job(prompt_id)
         if job is None or is_running(job):
             raise JobError("no_output", detail=f"The prompt is {job['status'] if job else 'unknown'}.")
-        return result_of(job)
+        return result_of(job).outputs
 
     async def job(self, prompt_id: str) -> Mapping[str, Any] | None:
         """ComfyUI's record; `status` is pending, in_progress, completed, failed or cancelled. None: no such prompt."""

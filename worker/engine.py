@@ -67,6 +67,7 @@ class Engine:
         self._process: ChildProcess | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._lock: IO[str] | None = None
+        self._changing = asyncio.Lock()
         self._death_times: deque[float] = deque(maxlen=self.DEATHS_ALLOWED)
         self.deaths = 0
         """How often it ended by itself."""
@@ -169,18 +170,23 @@ class Engine:
 
         Raises engine_crashed where it has died too often and stays down: only start() changes that.
         """
-        if self._down and self._last_death:
-            raise self._last_death
-        await self._end()
-        self._spawn()
-        self._watcher = asyncio.create_task(self._watch(), name="watch ComfyUI")
+        hanging = self._process
+        async with self._changing:
+            if self._down and self._last_death:
+                raise self._last_death
+            if self._process is not hanging or self._lock is None:
+                return  # somebody else has restarted or stopped it meanwhile
+            await self._end()
+            self._spawn()
+            self._watcher = asyncio.create_task(self._watch(), name="watch ComfyUI")
 
     async def stop(self) -> None:
         """End ComfyUI and all it started, within STOP_SECONDS and a little."""
-        await self._end()
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        async with self._changing:
+            await self._end()
+            if self._lock is not None:
+                self._lock.close()
+                self._lock = None
 
     def path_of(self, file: OutputFile) -> Path:
         """Where a file that ComfyUI named is. Raises no_output where it is missing, empty or outside its folder."""

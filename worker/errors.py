@@ -44,11 +44,14 @@ ERRORS: dict[str, ErrorSpec] = {
     # Media
     "not_an_image": ErrorSpec("The file is not a picture that can be read.", "Send a JPEG, PNG or WebP picture."),
     "not_a_video": ErrorSpec("The file is not a video.", "Send an MP4, MOV, WebM or MKV video."),
-    "picture_too_small": ErrorSpec("The picture is too small.", "Send a larger picture of the person."),
+    "mask_mismatch": ErrorSpec(
+        "The mask is not of the picture's size.", "Send a mask with as many pixels each way as the picture."
+    ),
+    "picture_too_small": ErrorSpec("The picture is too small.", "Send a larger picture."),
     "video_unreadable": ErrorSpec(
         "The video cannot be opened or decoded.", "Is the file complete? Encode it again as H.264 MP4."
     ),
-    "video_too_short": ErrorSpec("The video has fewer than 2 frames in the range.", "Send a longer video or range."),
+    "video_too_short": ErrorSpec("The video has too few frames in the range.", "Send a longer video or range."),
     "range_outside_video": ErrorSpec(
         "The range asked for lies outside the video.", "Choose start_time and end_time within the video."
     ),
@@ -72,7 +75,8 @@ ERRORS: dict[str, ErrorSpec] = {
     "no_person": ErrorSpec("No person was found.", "Send a picture and a video in which the whole person is visible."),
     "no_face": ErrorSpec("No face was seen in the driving video.", "Send a video in which the face is visible."),
     "empty_mask": ErrorSpec(
-        "The person could not be separated from the background.", "Send a video in which the person stands out."
+        "Nothing could be separated from the background.",
+        "Send a picture or video in which the person or thing stands out, or place the box or point on it.",
     ),
     "model_file": ErrorSpec(
         "A model file is missing or of the wrong kind.", "Check the files under MODEL_PATH against the README."
@@ -100,9 +104,13 @@ ERRORS: dict[str, ErrorSpec] = {
     ),
     "cancelled": ErrorSpec("The job was cancelled.", "Nothing to do: whoever cancelled it wanted this."),
     # The result
-    "no_output": ErrorSpec("The graph ended without a video.", "Is the graph's Save MP4 node still connected?"),
+    "no_output": ErrorSpec("The graph ended without its result.", "Is the graph's save node still connected?"),
     "output_wrong": ErrorSpec(
-        "The finished video failed its check and was not announced.", "The message lists seen and wanted values."
+        "The finished result failed its check and was not announced.", "The message lists seen and wanted values."
+    ),
+    "answer_too_large": ErrorSpec(
+        "The result does not fit into an answer.",
+        "Give it a store (`r2` in the request, or the worker's MINIO_ variables), or ask for a smaller or shorter one.",
     ),
     "internal": ErrorSpec("The worker has a fault of its own.", "Report it with the job id and the worker's log."),
 }

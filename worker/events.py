@@ -7,8 +7,8 @@ After a reconnect the first `executing` has no prompt id, because it is meant fo
 
 import json
 import struct
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 BINARY_TEXT = 3
@@ -69,9 +69,10 @@ class OutputFile:
 
 @dataclass(frozen=True)
 class Finished:
-    """The prompt ended well; always the last event."""
+    """The prompt ended well; always the last event. `said`: {node id: {kind: [...]}} that nodes told besides files."""
 
     outputs: tuple[OutputFile, ...]
+    said: Mapping[str, Mapping[str, list[Any]]] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
@@ -126,10 +127,29 @@ def _read_binary(frame: bytes) -> list[Event | EndHint]:
 def output_files(outputs: Mapping[str, Any] | None) -> tuple[OutputFile, ...]:
     """Every file named in a job's `outputs`: {node id: {kind: [{filename, subfolder, type}, ...]}}."""
     found = []
-    for node_id, kinds in (outputs or {}).items():
-        lists = kinds.values() if isinstance(kinds, Mapping) else ()
-        for item in (item for items in lists if isinstance(items, list) for item in items):
-            if isinstance(item, Mapping) and item.get("filename"):
-                place = (str(item.get("subfolder") or ""), str(item.get("type") or "output"))
-                found.append(OutputFile(str(node_id), str(item["filename"]), *place))
+    for node_id, _, items in _told(outputs):
+        for item in filter(_is_file, items):
+            place = (str(item.get("subfolder") or ""), str(item.get("type") or "output"))
+            found.append(OutputFile(node_id, str(item["filename"]), *place))
     return tuple(found)
+
+
+def said_besides(outputs: Mapping[str, Any] | None) -> dict[str, dict[str, list[Any]]]:
+    """{node id: {kind: [...]}} of a job's `outputs`: whatever nodes told that is no file, in their order."""
+    found: dict[str, dict[str, list[Any]]] = {}
+    for node_id, kind, items in _told(outputs):
+        if others := [item for item in items if not _is_file(item)]:
+            found.setdefault(node_id, {})[kind] = others
+    return found
+
+
+def _told(outputs: Mapping[str, Any] | None) -> Iterator[tuple[str, str, list[Any]]]:
+    """(node id, kind, items) of every list in a job's `outputs`."""
+    for node_id, kinds in (outputs or {}).items():
+        for kind, items in kinds.items() if isinstance(kinds, Mapping) else ():
+            if isinstance(items, list):
+                yield str(node_id), str(kind), items
+
+
+def _is_file(item: Any) -> bool:
+    return isinstance(item, Mapping) and bool(item.get("filename"))

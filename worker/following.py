@@ -6,7 +6,7 @@ from typing import Any
 
 from worker.comfy_errors import failure, node_name
 from worker.errors import JobError
-from worker.events import EndHint, Event, NodeStarted, OutputFile, output_files
+from worker.events import EndHint, Event, Finished, NodeStarted, output_files, said_besides
 from worker.news import Silence
 
 
@@ -68,8 +68,8 @@ def is_running(job: Mapping[str, Any] | None) -> bool:
     return job is not None and job["status"] in ("pending", "in_progress")
 
 
-def result_of(job: Mapping[str, Any]) -> tuple[OutputFile, ...]:
-    """The files of a finished prompt's record. Raises the JobError of a failed, cancelled or empty one."""
+def result_of(job: Mapping[str, Any]) -> Finished:
+    """What a finished prompt's record says. Raises the JobError of a failed, cancelled or empty one."""
     if error := job.get("execution_error"):
         raise failure(error, (job.get("workflow") or {}).get("prompt") or {})
     if job["status"] == "cancelled":
@@ -79,4 +79,4 @@ def result_of(job: Mapping[str, Any]) -> tuple[OutputFile, ...]:
     files = output_files(job.get("outputs"))
     if not any(file.type == "output" for file in files):
         raise JobError("no_output", detail=f"{len(files)} temporary files, none in the output folder.")
-    return files
+    return Finished(files, said_besides(job.get("outputs")))

@@ -37,8 +37,7 @@ class Graph:
 
     def title_of(self, node_id: str) -> str:
         """The title of a node, or its number where the graph has none (a node made at run time: its maker's)."""
-        node = self.nodes.get(str(node_id)) or self.nodes.get(re.split(r"[.:]", str(node_id))[0])
-        return node["_meta"]["title"] if node else str(node_id)
+        return title_in(self.nodes, node_id)
 
     def check(self, wanted: Mapping[NodeName, Iterable[str]]) -> None:
         """Refuse (graph_invalid) unless every (title, class) is there once and has the named inputs."""
@@ -107,6 +106,12 @@ def sha256_of(nodes: Any) -> str:
     """sha256 of the canonical text, so that layout and key order of the file do not count."""
     text = json.dumps(nodes, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def title_in(prompt: Mapping[str, Any], node_id: str) -> str:
+    """As `Graph.title_of`, for a bound prompt: it may have nodes that the pinned graph lacks."""
+    node = prompt.get(str(node_id)) or prompt.get(re.split(r"[.:]", str(node_id))[0])
+    return node["_meta"]["title"] if node else str(node_id)
 
 
 def reachable(prompt: Mapping[str, Any], from_ids: Iterable[str]) -> set[str]:

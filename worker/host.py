@@ -7,11 +7,13 @@ from typing import Any
 from worker.engine import Engine
 from worker.errors import JobError
 from worker.find_comfyui import FoundComfyUI
+from worker.graph import Graph
+from worker.kept import Kept
 from worker.operations import Operation, load_operations
 from worker.redact import Redactor
 from worker.settings import Settings
 from worker.store import ObjectStore
-from worker.versions import Hashes, models_of, versions
+from worker.versions import Hashes, ModelFile, models_of, versions
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +29,7 @@ class Worker:
         self.operations = load_operations()
         self.redact = Redactor.of(settings)
         self.hashes = Hashes(settings.work_path / "hashes.json")
+        self.kept = Kept(self.engine.base_directory, settings.keep_hours, settings.job_timeout_s)
         self._jobs_taken = 0
         self.ready_seconds: float | None = None
         self._store: ObjectStore | None = None
@@ -36,13 +39,14 @@ class Worker:
         began = time.monotonic()
         for operation in self.operations.values():
             operation.check()
+        self.kept.sweep()
         await self.engine.start()
         # Models are read from disk while ComfyUI boots, but not by us: hashing waits until it is ready.
         await self.engine.wait_ready()
         self.ready_seconds = round(time.monotonic() - began, 3)
         log.info("ComfyUI is ready after %.1f s", self.ready_seconds)
-        models = [model for operation in self.operations.values() for model in self.models(operation)]
-        self.hashes.start(model.path for model in models if model.path)
+        graphs = [graph for operation in self.operations.values() for graph in operation.graphs.values()]
+        self.hashes.start(model.path for model in self.models(*graphs) if model.path)
 
     async def stop(self) -> None:
         """End ComfyUI."""
@@ -85,21 +89,21 @@ class Worker:
         return self._jobs_taken
 
     @property
-    def store(self) -> ObjectStore:
-        """The worker's own store. Raises no_store."""
-        if self._store is None:
+    def store(self) -> ObjectStore | None:
+        """The worker's own store; None where the environment names none, or not all of it."""
+        if self._store is None and not self.settings.missing_for_store():
             self._store = ObjectStore.from_settings(self.settings)
         return self._store
 
-    def models(self, operation: Operation) -> list[Any]:
-        """The model files that an operation's graph names (worker.versions.ModelFile)."""
+    def models(self, *graphs: Graph) -> list[ModelFile]:
+        """The model files that graphs name, each once."""
         roots = (self.settings.model_path, self.engine.base_directory / "models")
-        return models_of(operation.graph.nodes, roots)
+        found = [model for graph in graphs for model in models_of(graph.nodes, roots)]
+        return list(dict.fromkeys(found))
 
-    def versions(self, operation: Operation | None) -> dict[str, Any]:
-        """The `versions` of an answer."""
+    def versions(self, graph: Graph | None) -> dict[str, Any]:
+        """The `versions` of an answer; `graph`: the one that ran, or was to."""
         comfyui: FoundComfyUI | None = self.engine.comfyui
-        if operation is None:
+        if graph is None:
             return versions(comfyui, None, [])
-        models = [self.hashes.entry(model) for model in self.models(operation)]
-        return versions(comfyui, operation.graph.sha256, models)
+        return versions(comfyui, graph.sha256, [self.hashes.entry(model) for model in self.models(graph)])

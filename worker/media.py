@@ -5,16 +5,19 @@ playlist or another text that would send a decoder elsewhere is never opened as 
 """
 
 import asyncio
+import hashlib
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from dataclasses import field as dataclass_field
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from PIL import Image
-
+from .base64_input import write_base64
 from .errors import JobError
+from .filetype import head_of, seen, sniff
 from .guard import GuardedFetcher
+from .pictures import ImageInfo, probe_image
 from .probe import VideoInfo, check_range, probe_video
 from .settings import Settings
 from .store import ObjectStore
@@ -36,30 +39,16 @@ __all__ = [
 T = TypeVar("T")
 
 MAX_KEY_BYTES = 1024
-MAX_PICTURE_PIXELS = 64_000_000
-_HEAD_BYTES = 4096
-_PILLOW_FORMATS = {"JPEG": ("JPEG", "MPO"), "PNG": ("PNG",), "WebP": ("WEBP",)}
 _DEMUXERS = {"MP4": "mov", "MOV": "mov", "Matroska": "matroska", "AVI": "avi"}
-_EXIF_ORIENTATION = 0x0112
 
 
 @dataclass(frozen=True)
 class Source:
-    """A media field of a request: a key of the bucket or an http(s) URL."""
+    """A media field of a request: a key of the bucket, an http(s) URL, or the file itself as base64."""
 
     field: str
-    value: str
-    kind: Literal["key", "url"]
-
-
-@dataclass(frozen=True)
-class ImageInfo:
-    """Width and height as seen, after the EXIF orientation (1 to 8) has been applied."""
-
-    width: int
-    height: int
-    format: str
-    orientation: int
+    value: str = dataclass_field(repr=False)
+    kind: Literal["key", "url", "base64"]
 
 
 @dataclass(frozen=True)
@@ -102,43 +91,17 @@ def safe_key(key: str, prefix: str = "") -> str:
     return key
 
 
-def sniff(head: bytes) -> str:
-    """What a file is by its first bytes (some hundred are enough).
-
-    One of: JPEG PNG WebP (pictures the worker takes), MP4 MOV Matroska AVI (videos it takes; WebM is Matroska),
-    GIF HEIF, "web page", text, empty, unknown.
-    """
-    if not head:
-        return "empty"
-    for magic, name in ((b"\xff\xd8\xff", "JPEG"), (b"\x89PNG\r\n\x1a\n", "PNG"), (b"GIF8", "GIF")):
-        if head.startswith(magic):
-            return name
-    if head.startswith(b"RIFF"):
-        return {b"WEBP": "WebP", b"AVI ": "AVI"}.get(head[8:12], "unknown")
-    if head.startswith(b"\x1aE\xdf\xa3"):
-        return "Matroska"
-    if head[4:8] == b"ftyp":
-        if head[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"avif", b"avis"):
-            return "HEIF"
-        return "MOV" if head[8:12] == b"qt  " else "MP4"
-    # QuickTime files may go without ftyp.
-    if head[4:8] in (b"moov", b"mdat", b"wide"):
-        return "MOV"
-    start = head[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if start.startswith((b"<!doctype html", b"<html", b"<head", b"<body")) or b"<html" in start:
-        return "web page"
-    if b"\0" not in head and _is_text(head):
-        return "text"
-    return "unknown"
-
-
 async def fetch_image(source: Source, dest: Path, inputs: Inputs, min_side: int) -> ImageInfo:
     """Fetch a picture to `dest` and prove that it can be read. On any error nothing is left at `dest`.
 
     Raises JobError with the source's field: key_outside_prefix, address_refused, fetch_failed, fetch_timeout,
-    too_large, not_an_image, picture_too_small, or one of the store's.
+    too_large, not_an_image (also for what is no base64), picture_too_small, or one of the store's.
     """
-    return await _fetch(source, dest, inputs, inputs.max_image_bytes, lambda: probe_image(dest, min_side))
+
+    def check() -> ImageInfo:
+        return replace(probe_image(dest, min_side), sha256=_sha256(dest))
+
+    return await _fetch(source, dest, inputs, inputs.max_image_bytes, check)
 
 
 async def fetch_video(source: Source, dest: Path, inputs: Inputs) -> VideoInfo:
@@ -148,10 +111,10 @@ async def fetch_video(source: Source, dest: Path, inputs: Inputs) -> VideoInfo:
     """
 
     def check() -> VideoInfo:
-        kind = sniff(_head(dest))
+        kind = sniff(head_of(dest))
         if kind not in _DEMUXERS:
-            raise _wrong_kind(JobError("not_a_video", detail=_shown(kind)), kind)
-        return probe_video(dest, _DEMUXERS[kind])
+            raise JobError("not_a_video", **seen(kind))
+        return replace(probe_video(dest, _DEMUXERS[kind]), sha256=_sha256(dest))
 
     return await _fetch(source, dest, inputs, inputs.max_video_bytes, check)
 
@@ -160,6 +123,8 @@ async def _fetch(source: Source, dest: Path, inputs: Inputs, max_bytes: int, che
     try:
         if source.kind == "url":
             await inputs.fetcher.fetch(source.value, dest, max_bytes)
+        elif source.kind == "base64":
+            await asyncio.to_thread(write_base64, source.value, dest, max_bytes)
         else:
             key = safe_key(source.value, inputs.key_prefix)
             if inputs.store is None:
@@ -175,62 +140,6 @@ async def _fetch(source: Source, dest: Path, inputs: Inputs, max_bytes: int, che
         raise error.with_field(source.field) from None
 
 
-def probe_image(path: Path, min_side: int) -> ImageInfo:
-    """Decode a picture in full, so that a broken one is refused here. `min_side` in pixels of the shorter side.
-
-    Raises JobError not_an_image, too_large (pixels), picture_too_small.
-    """
-    kind = sniff(_head(path))
-    if kind not in _PILLOW_FORMATS:
-        raise _wrong_kind(JobError("not_an_image", detail=_shown(kind)), kind)
-    try:
-        with Image.open(path, formats=_PILLOW_FORMATS[kind]) as picture:
-            width, height = picture.size
-            if width * height > MAX_PICTURE_PIXELS:
-                raise JobError("too_large", detail=f"The picture has {width}x{height} pixels.", hint="Scale it down.")
-            orientation = picture.getexif().get(_EXIF_ORIENTATION, 1)
-            picture.load()
-    except JobError:
-        raise
-    except Image.DecompressionBombError:
-        raise JobError("too_large", detail="The picture has too many pixels.", hint="Scale it down.") from None
-    except Exception as error:
-        # On a damaged file a decoder may raise nearly anything; whatever it is, the file is at fault.
-        raise JobError("not_an_image", detail=f"It is a damaged {kind} ({error}).", hint="Save it again.") from None
-    if orientation in (5, 6, 7, 8):
-        width, height = height, width
-    if min(width, height) < min_side:
-        detail = f"It has {width}x{height} pixels; the shorter side needs {min_side}."
-        raise JobError("picture_too_small", detail=detail)
-    return ImageInfo(width, height, kind, orientation if orientation in range(1, 9) else 1)
-
-
-def _head(path: Path) -> bytes:
+def _sha256(path: Path) -> str:
     with path.open("rb") as file:
-        return file.read(_HEAD_BYTES)
-
-
-def _is_text(head: bytes) -> bool:
-    try:
-        head.decode("utf-8")
-    except UnicodeDecodeError as error:
-        # The last character may be cut in two.
-        return error.start >= len(head) - 3
-    return True
-
-
-def _shown(kind: str) -> str:
-    """A sniffed kind as a sentence."""
-    words = {"web page": "a web page (HTML)", "text": "a text file", "empty": "empty", "unknown": "of no known kind"}
-    return f"It is {words.get(kind, f'a {kind} file')}."
-
-
-def _wrong_kind(error: JobError, kind: str) -> JobError:
-    """The error with the hint that fits what came instead."""
-    if kind == "web page":
-        error.hint = "The address gives a web page, not the file itself: use the direct link to the file."
-    elif kind == "empty":
-        error.hint = "Did the upload finish?"
-    elif kind == "HEIF":
-        error.hint = "Save it as JPEG or PNG."
-    return error
+        return hashlib.file_digest(file, "sha256").hexdigest()

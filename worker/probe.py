@@ -20,7 +20,8 @@ _PACKETS_TO_A_FRAME = 250
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """A video as it is seen: size after rotation, frames per second on average, frames counted, seconds."""
+    """A video as it is seen: size after rotation, frames per second on average, frames counted, seconds; sha256 of a
+    fetched file."""
 
     width: int
     height: int
@@ -28,6 +29,7 @@ class VideoInfo:
     num_frames: int
     duration: float
     has_audio: bool
+    sha256: str = ""
 
 
 def check_range(info: VideoInfo, start: float | None, end: float | None) -> tuple[float, float]:

@@ -46,6 +46,7 @@ class Settings(BaseSettings):
     work_path: Path = Path("work")
 
     job_timeout_s: float = Field(default=1200, gt=0)
+    keep_hours: float = Field(default=24, ge=0)
     fetch_timeout_s: float = Field(default=120, gt=0)
     max_image_bytes: int = Field(default=32 * 2**20, gt=0)
     max_video_bytes: int = Field(default=2 * 2**30, gt=0)

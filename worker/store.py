@@ -9,10 +9,11 @@ import hashlib
 import random
 import ssl
 import threading
-from collections.abc import Callable, Collection
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, TypeVar
+from urllib.parse import parse_qs, urlsplit
 
 import urllib3
 from minio import Minio
@@ -20,7 +21,6 @@ from minio.error import MinioException, S3Error
 from urllib3.exceptions import HTTPError
 
 from .errors import JobError
-from .guard import parse_url
 from .s3_connection import describe, make_pool, may_pass
 from .settings import Settings
 
@@ -76,31 +76,6 @@ class ObjectStore:
             settings.minio_bucket,
             secure=settings.minio_use_ssl,
             region=settings.aws_region,
-        )
-
-    @classmethod
-    def from_r2(cls, r2: dict[str, str], exempt: Collection[str] = ()) -> "ObjectStore":
-        """A store for one job: {endpoint_url, access_key_id, secret_access_key, bucket_name}.
-
-        The endpoint is a stranger's URL: each connection resolves it, checks every address and connects to those.
-        Raises JobError missing_field, address_refused.
-        """
-        for name in ("endpoint_url", "access_key_id", "secret_access_key", "bucket_name"):
-            if not r2.get(name):
-                raise JobError("missing_field", field=f"r2.{name}")
-        target = parse_url(r2["endpoint_url"])
-        if target.url.path not in ("", "/") or target.url.query_string:
-            raise JobError(
-                "invalid_value", field="r2.endpoint_url", detail="It has a path; bucket_name has the bucket."
-            )
-        host = f"[{target.host}]" if ":" in target.host else target.host
-        return cls(
-            f"{host}:{target.port}",
-            r2["access_key_id"],
-            r2["secret_access_key"],
-            r2["bucket_name"],
-            secure=target.scheme == "https",
-            pool=make_pool(exempt),
         )
 
     async def stat(self, key: str) -> Stat:
@@ -236,6 +211,13 @@ class ObjectStore:
             return self._client.bucket_exists(self.bucket)
         except (MinioException, HTTPError):
             return True
+
+
+def expires_at(presigned_url: str) -> str:
+    """When a presigned link of signature v4 stops to work: ISO 8601, UTC. Raises KeyError for any other URL."""
+    query = parse_qs(urlsplit(presigned_url).query)
+    signed = datetime.strptime(query["X-Amz-Date"][0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    return (signed + timedelta(seconds=int(query["X-Amz-Expires"][0]))).isoformat(timespec="seconds")
 
 
 class _Stoppable:

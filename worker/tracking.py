@@ -72,12 +72,16 @@ class Track:
         """The graph is over: what ComfyUI did not tell about has been done too."""
         self._all_done(titles, time.monotonic())
 
+    def seconds(self) -> float:
+        """Since the job began."""
+        return time.monotonic() - self.started
+
     def timings(self) -> dict[str, Any]:
         """Seconds: of each stage so far, `total`, and of each node that ran (`nodes`)."""
         self._leave(time.monotonic())
         stages = {name: round(seconds, 3) for name, seconds in self._stages.items()}
         nodes = {title: round(seconds, 3) for title, seconds in self._nodes.items()}
-        return {**stages, "total": round(time.monotonic() - self.started, 3), "nodes": nodes}
+        return {**stages, "total": round(self.seconds(), 3), "nodes": nodes}
 
     @contextlib.asynccontextmanager
     async def sending(self) -> AsyncIterator[None]:

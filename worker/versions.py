@@ -30,6 +30,7 @@ MODEL_INPUTS: dict[tuple[str, str], str] = {
     ("CLIPLoader", "clip_name"): "text_encoders",
     ("CLIPVisionLoader", "clip_name"): "clip_vision",
     ("VAELoader", "vae_name"): "vae",
+    ("ImageOnlyCheckpointLoader", "ckpt_name"): "checkpoints",
     ("CMLoadPoseModels", "detector"): "detection",
     ("CMLoadPoseModels", "pose"): "detection",
     ("CMLoadSAM2", "model"): "sam2",

@@ -2,6 +2,7 @@
 
 It serves the fault tests and the demo where ComfyUI can be neither found nor cloned, nothing else. Graphs are
 checked against object_info.json, recorded from the real one (record.py). What it leaves out: results are never
-cached between prompts, nodes do no work, and one prompt's lazy inputs are never asked for.
+cached between prompts, nodes do no work, and a lazy input is always asked for (but the text encoder's: its prompts
+count as encoded before).
 tests/engine/test_standin_matches.py holds it to the real one.
 """

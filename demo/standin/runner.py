@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from demo.standin.faults import DOOMED_MARK, Kind, NodeFailure, node_failure
 from demo.standin.sockets import Sockets
 from demo.standin.table import Prompt, Table, now_ms
-from demo.standin.work import Card, Folders, card_of, leave_output, missing_output, run_order, steps_of
+from demo.standin.work import GENERATED, Card, Folders, card_of, leave_output, missing_output, run_order, steps_of
 
 
 class Server(Protocol):
@@ -59,7 +59,7 @@ class Runner:
             order = run_order(prompt.graph, prompt.outputs_to_run, self._info)
             for place, node_id in enumerate(order):
                 await self._start_node(prompt, node_id)
-                if prompt.graph[node_id]["class_type"] == "CMResampleVideo":
+                if prompt.graph[node_id]["class_type"] in ("CMResampleVideo", *GENERATED):
                     card = await asyncio.to_thread(card_of, prompt.graph, self._folders)
                 if place == max(0, len(order) - 2):
                     await self._do_fault(prompt)
@@ -125,7 +125,7 @@ class Runner:
         node = prompt.graph[node_id]
         if _is(prompt, Kind.NO_OUTPUT) or not self._info[node["class_type"]]["output_node"]:
             return
-        output = await asyncio.to_thread(leave_output, node, self._folders, card)
+        output = await asyncio.to_thread(leave_output, node, prompt.graph, self._folders, card)
         if output is None:
             return
         if _is(prompt, Kind.MISSING_FILE):

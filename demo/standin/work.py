@@ -1,5 +1,6 @@
 """What a node of the stand-in does: how many steps it reports, and which file it leaves."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -19,6 +20,10 @@ from demo.standin.graph_check import linked
 from demo.standin.testcard import Card, write_test_card
 
 _PER_FRAME = ("CMDetectPose", "CMTrackPerson", "CMSaveVideo")
+GENERATED = {"WanImageToVideo": "length", "SVD_img2vid_Conditioning": "video_frames"}
+"""Nodes that begin a video from a picture, and their input with its number of frames."""
+_ON_DISK = {("CMEncodedPrompt", "clip")}
+"""Lazy inputs that are not asked for, because what they would give is on disk."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,7 @@ class Folders:
 
 
 def run_order(graph: Mapping[str, Any], outputs: list[str], info: Mapping[str, Any]) -> list[str]:
-    """The nodes that will run, each after what it is made of; what only a lazy input would need is left out."""
+    """The nodes that will run, each after what it is made of, what its lazy inputs need last."""
     order: list[str] = []
 
     def visit(node_id: str) -> None:
@@ -46,10 +51,11 @@ def run_order(graph: Mapping[str, Any], outputs: list[str], info: Mapping[str, A
         node = graph[node_id]
         groups = info[node["class_type"]]["input"]
         specs = {**groups.get("required", {}), **groups.get("optional", {})}
-        for name, value in node["inputs"].items():
-            options = specs[name][1] if name in specs and len(specs[name]) > 1 else {}
-            if linked(value) and not options.get("lazy"):
-                visit(value[0])
+        lazy = {name for name, spec in specs.items() if len(spec) > 1 and spec[1].get("lazy")}
+        links = [(name in lazy, name, value[0]) for name, value in node["inputs"].items() if linked(value)]
+        for _, name, source in sorted(links, key=lambda link: link[0]):
+            if (node["class_type"], name) not in _ON_DISK:
+                visit(source)
         order.append(node_id)
 
     for output in outputs:
@@ -58,14 +64,15 @@ def run_order(graph: Mapping[str, Any], outputs: list[str], info: Mapping[str, A
 
 
 def card_of(graph: Mapping[str, Any], folders: Folders) -> Card:
-    """The test card that a graph should give: size, rate and range of its CMResampleVideo, length of its LoadVideo.
+    """The test card that a graph should give: size, rate and range of its CMResampleVideo, length of its LoadVideo; of
+    a graph that makes a video from a picture, what its nodes ask for.
 
     Raises NodeFailure where the real node would refuse the driving video or the range.
     """
     resampled = _first(graph, "CMResampleVideo")
     loaded = _first(graph, "LoadVideo")
     if resampled is None or loaded is None:
-        return Card()
+        return _generated_card(graph)
     inputs, path = resampled["inputs"], folders.input / str(loaded["inputs"]["file"])
     try:
         index = scan(path)
@@ -78,21 +85,41 @@ def card_of(graph: Mapping[str, Any], folders: Folders) -> Card:
     return Card(int(inputs["width"]), int(inputs["height"]), plan.fps, plan.num_frames, sound)
 
 
+def _generated_card(graph: Mapping[str, Any]) -> Card:
+    """Of a video made from a picture: its frames, those of several scenes without the ones that two of them share."""
+    nodes = [node for node in graph.values() if node["class_type"] in GENERATED]
+    if not nodes:
+        return Card()
+    decoded, sized = _first(graph, "CMDecodeVideo"), _first(graph, "CMCompositeMotion") or nodes[0]
+    frames = sum(int(node["inputs"][GENERATED[node["class_type"]]]) for node in nodes) - (len(nodes) - 1)
+    fps = exact_rate(decoded["inputs"].get("fps", 16)) if decoded else Fraction(16)
+    return Card(int(sized["inputs"]["width"]), int(sized["inputs"]["height"]), fps, frames, sound=False)
+
+
 def steps_of(node: Mapping[str, Any], graph: Mapping[str, Any], card: Card) -> tuple[int, int]:
     """(windows, steps in each) that a node reports; (0, 0) for a node that reports none."""
     if node["class_type"] == "CMAnimateWindows":
         length, overlap = int(node["inputs"].get("length", 77)), int(node["inputs"].get("overlap", 5))
         windows = 1 + max(0, ceil((card.num_frames - length) / max(1, length - overlap)))
-        scheduler = _first(graph, "BasicScheduler")
-        return windows, int(scheduler["inputs"]["steps"]) if scheduler else 6
+        return windows, _scheduled(graph)
     if node["class_type"] in _PER_FRAME:
         return 1, 8
     if node["class_type"] in ("KSampler", "KSamplerAdvanced"):
         return 1, int(node["inputs"]["steps"])
+    if node["class_type"] == "SamplerCustomAdvanced":
+        return 1, _scheduled(graph)
     return 0, 0
 
 
-def leave_output(node: Mapping[str, Any], folders: Folders, card: Card) -> dict[str, Any] | None:
+def _scheduled(graph: Mapping[str, Any]) -> int:
+    """The sampling steps of the graph's scheduler."""
+    scheduler = _first(graph, "BasicScheduler")
+    return int(scheduler["inputs"]["steps"]) if scheduler else 6
+
+
+def leave_output(
+    node: Mapping[str, Any], graph: Mapping[str, Any], folders: Folders, card: Card
+) -> dict[str, Any] | None:
     """Write what an output node writes; gives its `output` as in history, None for a node that leaves nothing."""
     kind = node["class_type"]
     if kind in ("CMSaveVideo", "SaveVideo", "SaveWEBM"):
@@ -104,7 +131,21 @@ def leave_output(node: Mapping[str, Any], folders: Folders, card: Card) -> dict[
         path, item = _new_file(folders, place, str(node["inputs"].get("filename_prefix", "ComfyUI_temp")), ".png")
         Image.fromarray(np.full((64, 64, 3), 127, np.uint8)).save(path)
         return {"images": [item]}
+    if kind == "CMSaveMasks":
+        return _leave_masks(node, graph, folders)
     return None
+
+
+def _leave_masks(node: Mapping[str, Any], graph: Mapping[str, Any], folders: Folders) -> dict[str, Any]:
+    """One white PNG for each box of the CMSegmentImage, or one for all its points."""
+    prompts = _first(graph, "CMSegmentImage")
+    boxes = json.loads((prompts["inputs"].get("boxes") if prompts else "") or "[null]")
+    items = []
+    for _ in boxes:
+        path, item = _new_file(folders, "output", str(node["inputs"]["filename_prefix"]), ".png")
+        Image.fromarray(np.full((64, 64), 255, np.uint8)).save(path)
+        items.append(item)
+    return {"images": items, "masks": [{"score": 0.5, "bbox": box} for box in boxes]}
 
 
 def missing_output(output: dict[str, Any], folders: Folders) -> None:

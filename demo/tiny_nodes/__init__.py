@@ -1,4 +1,5 @@
-"""TEST ONLY: teaches core to load the tiny CLIP vision and text encoder of demo/tiny_wan.py. It has no nodes.
+"""TEST ONLY: teaches core to load the tiny CLIP vision and text encoder of demo/tiny_wan.py, and the tiny SVD of
+demo/tiny_svd.py (in svd.py). It has no nodes.
 
 Core v0.33.0 knows these two kinds of file by their number of layers and takes every size from a configuration of
 its own. Linked into custom_nodes, this package hands core the small configuration when, and only when, a file holds
@@ -7,6 +8,8 @@ fewer layers than the real one; every other file is loaded as before. Never inst
 
 import comfy.clip_vision
 import comfy.sd
+
+from . import svd
 
 _VISION_LAYER = "vision_model.encoder.layers.{}.layer_norm1.weight"
 _TEXT_LAYER = "encoder.block.{}.layer.1.DenseReluDense.wi_1.weight"
@@ -84,3 +87,4 @@ def _install() -> None:
 
 
 _install()
+svd.install()

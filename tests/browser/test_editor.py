@@ -12,6 +12,7 @@ import pytest
 
 from demo.sample import ASSETS
 from demo.tiny import TINY_NODES, tiny_models
+from scripts.example_workflows import SCENES, api_graph
 from tests.browser.editor import find_chromium, open_editor
 from worker.engine import Engine
 from worker.errors import JobError
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.browser
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "custom_nodes" / "comfy_motion" / "example_workflows"
-GRAPHS = sorted(path.stem for path in (ROOT / "workflows").glob("*.json"))
+GRAPHS = sorted([*(path.stem for path in (ROOT / "workflows").glob("*.json")), SCENES])
 
 
 def read(path: Path) -> dict:
@@ -72,12 +73,12 @@ def test_every_graph_has_its_laid_out_twin():
 def test_the_example_opens_whole_and_submits_the_pinned_graph(editor, name):
     editor.load(read(EXAMPLES / f"{name}.json"))
     assert editor.unknown_nodes() == []
-    assert editor.prompt() == read(ROOT / "workflows" / f"{name}.json")
+    assert editor.prompt() == api_graph(name)
 
 
 @pytest.mark.parametrize("name", GRAPHS)
 def test_the_pinned_graph_survives_the_editor(editor, name):
-    graph = read(ROOT / "workflows" / f"{name}.json")
+    graph = api_graph(name)
     editor.load_api(graph)
     assert editor.prompt() == graph
 
@@ -87,7 +88,7 @@ def test_a_changed_widget_would_be_noticed(editor):
     node = next(node for node in changed["nodes"] if node["type"] == "ModelSamplingSD3")
     node["widgets_values"][0] = 5.0
     editor.load(changed)
-    assert editor.prompt() != read(ROOT / "workflows" / "avatar.json")
+    assert editor.prompt() != api_graph("avatar")
 
 
 def test_an_unknown_node_would_be_noticed(editor):

@@ -10,7 +10,8 @@ import time
 import pytest
 import requests
 
-from demo.client import EndpointClient, RunFailed, error_of
+from cli.client import EndpointClient
+from cli.outcome import RunFailed, error_of
 from demo.queue_jobs import Jobs
 from demo.queue_server import QueueServer
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import psutil
 
-from demo.client import FINAL, EndpointClient, error_of
+from cli.client import FINAL, EndpointClient
+from cli.outcome import error_of
 from demo.world import World
 
 SMALL = {"width": 128, "height": 64, "steps": 1}

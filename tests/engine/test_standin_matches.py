@@ -46,7 +46,9 @@ def avatar_graph() -> dict[str, Any]:
     request = AvatarRequest(
         input_image_minio_path="p", driving_video_path="d", width=64, height=64, end_time=0.25, steps=2, seed=1
     )
-    bound = Avatar().bind(request, {"picture": f"matches/{INPUTS[0]}", "driving": f"matches/{INPUTS[1]}"}, "matches")
+    bound = Avatar().bind(
+        request, {"picture": f"matches/{INPUTS[0]}", "driving": f"matches/{INPUTS[1]}"}, {}, "matches"
+    )
     windows = next(node for node in bound.prompt.values() if node["class_type"] == "CMAnimateWindows")
     windows["inputs"] |= {"length": 5, "overlap": 1}
     return bound.prompt

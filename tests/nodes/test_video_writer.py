@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from custom_nodes.comfy_motion.errors import MotionError
+from custom_nodes.comfy_motion.video.color import ToYuv
 from custom_nodes.comfy_motion.video.frames import Frames, TensorFrames
 from custom_nodes.comfy_motion.video.reader import VideoFrames
 from custom_nodes.comfy_motion.video.sound import Sound, find_sound
@@ -77,6 +78,17 @@ def test_colours_survive(tmp_path):
     inner = np.concatenate([difference[4:60].reshape(-1, 3), difference[70:, 10:50].reshape(-1, 3)])
     assert np.abs(inner).max() <= 3
     assert np.abs(inner.mean()) < 0.5
+
+
+def test_crf_0_is_lossless(tmp_path):
+    image = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (6, 64, 96, 3), np.uint8))
+    write_mp4(tmp_path / "noise.mp4", TensorFrames(image), crf=0)
+    write_mp4(tmp_path / "lossy.mp4", TensorFrames(image), crf=17)
+    wanted = [ToYuv()(picture.numpy()).to_ndarray() for picture in image]
+    for name, same in (("noise.mp4", True), ("lossy.mp4", False)):
+        with av.open(str(tmp_path / name)) as source:
+            got = [frame.to_ndarray() for frame in source.decode(video=0)]
+        assert all(np.array_equal(a, b) for a, b in zip(got, wanted, strict=True)) == same
 
 
 def test_odd_sizes_lose_a_row_and_a_column(tmp_path):

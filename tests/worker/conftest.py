@@ -15,6 +15,7 @@ from worker.own_loop import OwnLoop
 
 from .comfy_graphs import QuickClient
 from .small_net import Canary, Net
+from .small_operation import Clip
 from .standin_jobs import fault, left_behind, make_worker
 
 
@@ -70,7 +71,8 @@ def loop():
 def worker(loop, s3, bucket, media, tmp_path_factory):
     for name, path in media.items():
         s3.client().fput_object(bucket, f"in/{name}", str(path))
-    made = make_worker(s3, bucket, tmp_path_factory.mktemp("work"))
+    made = make_worker(s3, bucket, tmp_path_factory.mktemp("work"), allow_private_addresses=[s3.endpoint])
+    made.operations["clip"] = Clip()
     loop.wait(made.start())
     yield made
     loop.wait(made.stop())
@@ -80,8 +82,8 @@ def worker(loop, s3, bucket, media, tmp_path_factory):
 def run(loop, worker):
     """Run one job to its answer; afterwards nothing of it may be left."""
 
-    def go(job_input, job_id="job-1", send=lambda update: None):
-        answer = loop.wait(run_job({"id": job_id, "input": job_input}, worker, send))
+    def go(job_input, job_id="job-1", send=lambda update: None, max_answer_bytes=None):
+        answer = loop.wait(run_job({"id": job_id, "input": job_input}, worker, send, max_answer_bytes))
         assert left_behind(worker) == []
         json.dumps(answer)
         return answer

@@ -33,7 +33,7 @@ def refused(**changes):
 
 
 def bound(**changes):
-    prompt = AVATAR.bind(parse(**changes), {"picture": "x/picture.png", "driving": "x/driving.mp4"}, "x").prompt
+    prompt = AVATAR.bind(parse(**changes), {"picture": "x/picture.png", "driving": "x/driving.mp4"}, {}, "x").prompt
     return {node["_meta"]["title"]: node["inputs"] for node in prompt.values()}
 
 
@@ -168,7 +168,7 @@ def test_binding_sets_what_the_request_says():
 def test_animate_mode_runs_no_segmentation_and_no_relighting():
     files = {"picture": "p", "driving": "d"}
     for mode, sam2, relight in (("replace", True, 1.0), ("animate", False, 0.0)):
-        result = AVATAR.bind(parse(mode=mode), files, "x")
+        result = AVATAR.bind(parse(mode=mode), files, {}, "x")
         saves = [i for i, n in result.prompt.items() if n["_meta"]["title"] == "Save MP4"]
         classes = {result.prompt[i]["class_type"] for i in reachable(result.prompt, saves)}
         assert ("CMTrackPerson" in classes, "CMLoadSAM2" in classes) == (sam2, sam2)
@@ -193,7 +193,7 @@ ID = st.text("abcXYZ019._-", min_size=1, max_size=64).filter(lambda text: text.s
 @given(user=st.none() | ID, avatar=st.none() | ID)
 def test_output_keys_stay_in_their_folder(user, avatar):
     request = parse(user_id=user, avatar_id=avatar)
-    key = AVATAR.output_key(request, "job-1")
+    (key,) = AVATAR.outputs(request, "job-1")["video"].keys
     parts = key.split("/")
     assert parts == ["avatar", *[i for i in (user, avatar) if i], "job-1.mp4"]
     assert not {"", ".", ".."} & set(parts)

@@ -3,7 +3,18 @@
 import pytest
 
 from demo.standin.faults import Fault
-from worker.events import Cached, Finished, NodeFinished, NodeProgress, NodeStarted, Started, Text
+from worker.events import (
+    Cached,
+    Finished,
+    NodeFinished,
+    NodeProgress,
+    NodeStarted,
+    OutputFile,
+    Started,
+    Text,
+    output_files,
+    said_besides,
+)
 
 from .comfy_graphs import avatar_graph, fails, run, small_graph
 
@@ -113,3 +124,27 @@ async def test_a_graph_that_is_taken_only_in_part_is_refused_and_does_not_run(st
     assert error.code == "graph_rejected"
     assert '"Second" (SaveImage): the input filename_prefix is missing' in error.message
     assert standin.table.with_status("pending", "in_progress") == []
+
+
+# What nodes tell besides files
+
+
+OUTPUTS = {
+    "4": {
+        "images": [{"filename": "m_00001_.png", "subfolder": "job", "type": "output"}],
+        "masks": [{"score": 0.9, "bbox": [1, 2, 3, 4]}, {"score": 0.1, "bbox": None}],
+    },
+    "7": {"animated": [True], "text": ["a"], "nothing": [], "strange": "no list"},
+    "8": None,
+}
+
+
+def test_files_and_what_is_told_besides_are_kept_apart():
+    assert output_files(OUTPUTS) == (OutputFile("4", "m_00001_.png", "job", "output"),)
+    assert said_besides(OUTPUTS) == {"4": {"masks": OUTPUTS["4"]["masks"]}, "7": {"animated": [True], "text": ["a"]}}
+    assert said_besides(None) == {}
+
+
+async def test_the_end_tells_what_nodes_said(standin, client):
+    end = (await run(client, avatar_graph(standin)))[-1]
+    assert end.said == {"27": {"animated": [True]}}

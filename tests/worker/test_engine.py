@@ -160,6 +160,24 @@ async def test_restart_is_no_death_and_frees_a_stuck_prompt(engine):
     assert engine.deaths == 0
 
 
+async def test_two_restarts_at_once_are_one(engine):
+    await engine.wait_ready(20)
+    first, spawned = engine._process.pid, engine._spawned
+    await asyncio.gather(engine.restart(), engine.restart(), engine.restart())
+    assert engine._spawned == spawned + 1
+    assert engine._process.pid != first
+    assert isinstance((await run(engine))[-1], Finished)
+
+
+async def test_a_restart_that_waited_for_the_stop_starts_nothing(tmp_path):
+    engine = quick(tmp_path)
+    await engine.start()
+    await engine.wait_ready(20)
+    await asyncio.gather(engine.stop(), engine.restart())
+    assert not engine.alive
+    assert engine._watcher is None
+
+
 async def test_the_old_client_knows_its_own_process(engine):
     await engine.wait_ready(20)
     async with engine.client() as old:

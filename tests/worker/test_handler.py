@@ -16,9 +16,12 @@ import pytest
 from PIL import Image
 
 import handler
-from demo.client import EndpointClient, RunFailed
+from cli.client import EndpointClient
+from cli.outcome import RunFailed
 from demo.queue_server import QueueServer
 from demo.standin.testcard import Card, write_test_card
+from worker.find_comfyui import PINNED_VERSION
+from worker.operations import load_operations
 from worker.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -227,6 +230,30 @@ def test_check_prints_what_the_worker_sees_and_no_secret(capsys, tmp_path, monke
     assert "present  vae/wan_2.1_vae.safetensors" in printed
     assert "MISSING  clip_vision/clip_vision_h.safetensors" in printed
     assert "MINIO_ENDPOINT, MINIO_BUCKET" in printed
+    for name, operation in load_operations().items():
+        default = " (DEFAULT_OPERATION)" if name == "avatar" else ""
+        block = printed.split(f"Operation {name}{default}\n")[1].split("Operation ")[0]
+        for graph_name, graph in operation.graphs.items():
+            assert f"  {graph_name}.json: graph sha256 {graph.sha256}" in block
+        models = [line for line in block.splitlines() if line.startswith(("  present", "  MISSING"))]
+        assert models
+        assert len(models) == len(set(models)), "each once, however many graphs name it"
+
+
+@pytest.mark.parametrize(("default", "good"), [("segment", True), ("i2v", False), ("portrait", False)])
+def test_check_is_good_when_the_default_operation_could_run(tmp_path, monkeypatch, capsys, default, good):
+    tree = tmp_path / "ComfyUI"
+    tree.mkdir()
+    (tree / "main.py").write_text("")
+    (tree / "comfyui_version.py").write_text(f'__version__ = "{PINNED_VERSION}"\n')
+    (tmp_path / "sam2").mkdir()
+    (tmp_path / "sam2" / "sam2.1_hiera_large.safetensors").write_bytes(b"x")
+    store = {"MINIO_ENDPOINT": "127.0.0.1:9", "MINIO_ACCESS_KEY": "k" * 8, "MINIO_SECRET_KEY": "s" * 8}
+    paths = {"COMFYUI_PATH": str(tree), "MODEL_PATH": str(tmp_path), "MINIO_BUCKET": "bucket"}
+    for name, value in {**store, **paths, "DEFAULT_OPERATION": default}.items():
+        monkeypatch.setenv(name, value)
+    assert handler.main(["--check"]) == (0 if good else 1)
+    assert ("DEFAULT_OPERATION is 'portrait'" in capsys.readouterr().out) == (default == "portrait")
 
 
 def test_a_wrong_setting_is_one_sentence_and_no_traceback(monkeypatch, capsys):

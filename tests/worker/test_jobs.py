@@ -8,6 +8,8 @@ import urllib.request
 import av
 import pytest
 
+from worker.jobs import seed_of
+
 from .standin_jobs import GOOD
 
 pytestmark = pytest.mark.store
@@ -33,7 +35,7 @@ def test_a_good_job_is_answered_with_everything_the_contract_names(run, worker, 
     )
     assert answer["timings"]["nodes"]["Animate in windows"] > 0
     versions = answer["versions"]
-    assert versions["graph_sha256"] == worker.operations["avatar"].graph.sha256
+    assert versions["graph_sha256"] == worker.operations["avatar"].graphs["avatar"].sha256
     assert versions["project"]["version"]
     assert {"name", "folder", "sha256", "why"} == set(versions["models"][0])  # not there: null, and why
     percents = [update.percent for update in updates]
@@ -44,6 +46,7 @@ def test_a_good_job_is_answered_with_everything_the_contract_names(run, worker, 
 def test_the_same_job_again_goes_to_the_same_place(run):
     first, second = run(GOOD, "again"), run({**GOOD, "presign": False}, "again")
     assert first["minio_key"] == second["minio_key"] == "avatar/again.mp4"
+    assert first["seed"] == second["seed"] != seed_of("another"), "and with the same seed, drawn for this job"
     assert "presigned_url" not in second
 
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import smoke_test
+from cli.console import ProgressBar, line_for
 from demo.acceptance import Summary, accept, percentiles
-from demo.console import ProgressBar, line_for
 from demo.standin.testcard import Card, write_test_card
 from demo.world import World
 

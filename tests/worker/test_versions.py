@@ -8,6 +8,7 @@ import os
 import pytest
 from pydantic import SecretStr
 
+from worker.host import Worker
 from worker.operations import load_operations
 from worker.redact import RedactingFilter, Redactor
 from worker.settings import Settings
@@ -61,11 +62,25 @@ def test_a_missing_model_a_folder_and_a_broken_memory(tmp_path):
 def test_every_loader_of_the_graph_is_known(tmp_path):
     """A loader added to the graph must be added to MODEL_INPUTS, or its model would be missing from every answer."""
     for operation in load_operations().values():
-        loaders = {n["class_type"] for n in operation.graph.nodes.values() if "Load" in n["class_type"]}
-        assert loaders - {"LoadImage", "LoadVideo"} <= {class_type for class_type, _ in MODEL_INPUTS}
-        named = models_of(operation.graph.nodes, [tmp_path])
-        assert {"vae", "loras", "diffusion_models", "sam2", "detection"} <= {model.folder for model in named}
-        assert len({(m.folder, m.name) for m in named}) == len(named)
+        for graph in operation.graphs.values():
+            loaders = {n["class_type"] for n in graph.nodes.values() if "Load" in n["class_type"]}
+            assert loaders - {"LoadImage", "LoadImageMask", "LoadVideo"} <= {name for name, _ in MODEL_INPUTS}
+            named = models_of(graph.nodes, [tmp_path])
+            assert named, graph.name
+            assert len({(m.folder, m.name) for m in named}) == len(named)
+    avatar = models_of(load_operations()["avatar"].graphs["avatar"].nodes, [tmp_path])
+    assert {"vae", "loras", "diffusion_models", "sam2", "detection"} <= {model.folder for model in avatar}
+
+
+def test_a_checkpoint_is_a_model():
+    svd = {"1": {"class_type": "ImageOnlyCheckpointLoader", "inputs": {"ckpt_name": "svd_xt.safetensors"}}}
+    assert models_of(svd, []) == [ModelFile("checkpoints", "svd_xt.safetensors", None)]
+
+
+def test_the_models_of_several_graphs_are_told_once(tmp_path):
+    graph = load_operations()["avatar"].graphs["avatar"]
+    worker = Worker(Settings(_env_file=None, work_path=tmp_path, model_path=tmp_path))
+    assert worker.models(graph, graph) == worker.models(graph) != []
 
 
 def test_the_project_version_is_told(monkeypatch):

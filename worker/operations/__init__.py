@@ -1,11 +1,15 @@
 """The worker's operations, one file each. `load_operations` is the registry."""
 
+from worker.operations.animate import Animate
 from worker.operations.avatar import Avatar
-from worker.operations.base import Bound, Operation, Wanted
+from worker.operations.base import Bound, Delivered, Info, Operation, Output, Results, Wanted
+from worker.operations.i2v import I2V
+from worker.operations.segment import Segment
 
-__all__ = ["Bound", "Operation", "Wanted", "load_operations"]
+__all__ = ["Bound", "Delivered", "Info", "Operation", "Output", "Results", "Wanted", "load_operations"]
 
 
 def load_operations() -> dict[str, Operation]:
-    """{name: operation}, each with its pinned graph read. Raises graph_invalid."""
-    return {operation.name: operation for operation in (Avatar(),)}
+    """{name: operation}, each with its pinned graphs read. Raises graph_invalid."""
+    operations: tuple[Operation, ...] = (Avatar(), I2V(), Animate(), Segment())
+    return {operation.name: operation for operation in operations}

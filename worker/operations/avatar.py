@@ -13,10 +13,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInf
 
 from worker.errors import JobError
 from worker.finished import Expected
-from worker.graph import Graph, NodeName, Values, load_graph, reachable
+from worker.graph import Graph, NodeName, Values, load_graph
 from worker.media import Source, VideoInfo
-from worker.operations.base import WORKFLOWS, Bound, Wanted, parse_model, refusal
+from worker.operations.base import WORKFLOWS, Bound, Info, Output, Results, Wanted, parse_model, refusal
+from worker.operations.shares import running, shares_of
 from worker.settings import Settings
+from worker.store import expires_at
 from worker.timeline import exact_rate, frames_in_range
 
 DRIVING: NodeName = ("Driving video", "LoadVideo")
@@ -59,7 +61,6 @@ SHARES = {
     "Save MP4": 2.0,
 }
 """Shares of the time, in percent: sampling is most of it. Only the smoothness of the percentage depends on them."""
-OTHER_NODES = 0.2
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _MAX_PIXELS = 1920 * 1088
@@ -95,11 +96,11 @@ class AvatarRequest(BaseModel):
     mode: Literal["replace", "animate"] = Field(
         "replace", description="replace: background and light of the driving video; animate: those of the picture"
     )
-    width: Side = 1280
-    height: Side = 720
+    width: Side = Field(1280, description="pixels, a multiple of 16; with height at most 1920x1088")
+    height: Side = Field(720, description="pixels, a multiple of 16")
     fps: float = Field(24, ge=1, le=60, description="the driving video is resampled to it; the sound is kept")
-    start_time: float = Field(0, ge=0)
-    end_time: float | None = Field(None, gt=0, description="absent: to the end of the video")
+    start_time: float = Field(0, ge=0, description="seconds of the driving video")
+    end_time: float | None = Field(None, gt=0, description="seconds; absent: to the end of the video")
     prompt: str = Field(
         "视频中的人在做动作", min_length=1, max_length=2000, description="Wan Animate's own constant prompt"
     )
@@ -112,7 +113,12 @@ class AvatarRequest(BaseModel):
     )
     steps: int = Field(6, ge=1, le=100, description="sampling steps, for the step-distilled LoRA")
     guidance_scale: float = Field(1.0, ge=1, le=20, description="above 1 every step takes twice as long")
-    seed: int = Field(default_factory=lambda: secrets.randbelow(2**63), ge=0, lt=2**63)
+    seed: int = Field(
+        default_factory=lambda: secrets.randbelow(2**63),
+        ge=0,
+        lt=2**63,
+        description="the same seed, the same video; absent: any",
+    )
     presign: bool = Field(True, description="answer a presigned URL too")
 
     @model_validator(mode="after")
@@ -150,15 +156,17 @@ class Avatar:
     """The operation (see base.Operation)."""
 
     name = "avatar"
+    request: type[BaseModel] = AvatarRequest
 
     def __init__(self, graph: Graph | None = None):
         self.graph = graph or load_graph(WORKFLOWS / "avatar.json")
+        self.graphs: Mapping[str, Graph] = {"avatar": self.graph}
 
     def check(self) -> None:
         """The pinned graph has every node and input that any request may bind, in both modes."""
         request = AvatarRequest.model_validate({"input_image_minio_path": "picture", "driving_video_path": "video"})
         for mode in ("replace", "animate"):
-            self.bind(request.model_copy(update={"mode": mode}), {"picture": "p", "driving": "d"}, "check")
+            self.shares(request.model_copy(update={"mode": mode}))
 
     def parse(self, job_input: Mapping[str, Any], settings: Settings) -> AvatarRequest:
         request = parse_model(AvatarRequest, job_input)
@@ -173,14 +181,21 @@ class Avatar:
             )
         return request.model_copy(update={"driving_video_path": settings.default_driving_video_path})
 
+    def graph_of(self, request: AvatarRequest) -> Graph:
+        return self.graph
+
+    def shares(self, request: AvatarRequest) -> dict[str, float]:
+        return self.bind(request, {"picture": "picture", "driving": "driving"}, {}, "shares").weights
+
     def wanted(self, request: AvatarRequest) -> dict[str, Wanted]:
         return {
             "picture": Wanted(_source(request, request.image_field), "image", MIN_PICTURE_SIDE),
             "driving": Wanted(_source(request, request.video_field), "video"),
         }
 
-    def expected(self, request: AvatarRequest, infos: Mapping[str, VideoInfo]) -> Expected:
+    def expected(self, request: AvatarRequest, infos: Mapping[str, Info]) -> Expected:
         driving = infos["driving"]
+        assert isinstance(driving, VideoInfo)
         try:
             count = frames_in_range(driving, request.fps, request.start_time, request.end_time)
         except JobError as error:
@@ -193,7 +208,9 @@ class Avatar:
             has_audio=driving.has_audio,
         )
 
-    def bind(self, request: AvatarRequest, files: Mapping[str, str], prompt_id: str) -> Bound:
+    def bind(
+        self, request: AvatarRequest, files: Mapping[str, str], infos: Mapping[str, Info], prompt_id: str
+    ) -> Bound:
         size = {"width": request.width, "height": request.height}
         times = {"start_time": float(request.start_time), "end_time": float(request.end_time or 0.0)}
         values: dict[NodeName, dict[str, Any]] = {
@@ -215,8 +232,18 @@ class Avatar:
             values[RELIGHT] = {"strength_model": 0.0}
         return _bound(graph, values)
 
-    def output_key(self, request: AvatarRequest, job_id: str) -> str:
-        return "/".join(["avatar", *(i for i in (request.user_id, request.avatar_id) if i), f"{job_id}.mp4"])
+    def outputs(self, request: AvatarRequest, job_id: str) -> dict[str, Output]:
+        key = "/".join(["avatar", *(i for i in (request.user_id, request.avatar_id) if i), f"{job_id}.mp4"])
+        return {"video": Output(SAVE[0], "video", (key,))}
+
+    def answer(self, request: AvatarRequest, results: Results) -> dict[str, Any]:
+        (video,) = results.files["video"]
+        return {
+            "minio_key": video.key,
+            "presigned_url": video.url,
+            "presigned_url_expires_at": expires_at(video.url) if video.url else None,
+            "urls_expire_at": None,  # told above, by the contract's own name
+        }
 
     def field_of(self, code: str, title: str, request: AvatarRequest) -> str | None:
         if code in ABOUT_PICTURE or (code in ABOUT_EITHER and title in OF_PICTURE):
@@ -226,10 +253,8 @@ class Avatar:
 
 
 def _bound(graph: Graph, values: Values) -> Bound:
-    prompt = graph.bind(values)
-    saves = [node_id for node_id, node in prompt.items() if node["_meta"]["title"] == SAVE[0]]
-    titles = [prompt[node_id]["_meta"]["title"] for node_id in reachable(prompt, saves)]
-    return Bound(prompt, {title: SHARES.get(title, OTHER_NODES) for title in titles})
+    prompt = running(graph.bind(values), [SAVE[0]])
+    return Bound(prompt, shares_of(prompt, [SAVE[0]], SHARES))
 
 
 def _source(request: AvatarRequest, field: str) -> Source:

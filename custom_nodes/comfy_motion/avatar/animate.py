@@ -15,8 +15,8 @@ from typing import Any, Protocol
 
 import torch
 
+from ..video.colour_match import match
 from ..video.frames import Frames, to_uint8
-from .colour import match
 from .conditioning import AUTHORS, Rules, WindowInput, condition_window, encode_reference
 from .driving import DrivingVideos
 from .progress import WindowProgress

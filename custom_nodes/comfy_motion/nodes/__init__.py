@@ -1,5 +1,5 @@
 """V3 node classes, one topic a file: schema and a few lines each; the work is in the sibling packages."""
 
-from . import avatar, pose, segment, video
+from . import avatar, clips, pose, segment, segment_image, svd, video
 
-NODES = [*video.NODES, *pose.NODES, *segment.NODES, *avatar.NODES]
+NODES = [*video.NODES, *pose.NODES, *segment.NODES, *segment_image.NODES, *clips.NODES, *avatar.NODES, *svd.NODES]

@@ -60,6 +60,9 @@ class CMLetterbox(io.ComfyNode):
         return io.NodeOutput(letterbox(image, width, height))
 
 
+MADE_BY_MODELS = ("model", "positive", "negative", "vae", "clip_vision_output", "sigmas")
+
+
 class CMAnimateWindows(io.ComfyNode):
     @classmethod
     def define_schema(cls):
@@ -70,18 +73,20 @@ class CMAnimateWindows(io.ComfyNode):
             description="Wan2.2 Animate on a driving video of any length, window after window; every finished window "
             "goes to disk, so memory does not grow with the length. As many frames come out as go in.",
             inputs=[
-                io.Model.Input("model", tooltip="Wan2.2 Animate, with its LoRAs and its shift."),
-                io.Conditioning.Input("positive", tooltip="Encoded prompt."),
-                io.Conditioning.Input("negative", tooltip="Encoded negative prompt; not used when cfg is 1."),
-                io.Vae.Input("vae", tooltip="Wan 2.1 VAE."),
-                io.ClipVisionOutput.Input("clip_vision_output", tooltip="Of the reference image."),
+                io.Model.Input("model", lazy=True, tooltip="Wan2.2 Animate, with its LoRAs and its shift."),
+                io.Conditioning.Input("positive", lazy=True, tooltip="Encoded prompt."),
+                io.Conditioning.Input(
+                    "negative", lazy=True, tooltip="Encoded negative prompt; not used when cfg is 1."
+                ),
+                io.Vae.Input("vae", lazy=True, tooltip="Wan 2.1 VAE."),
+                io.ClipVisionOutput.Input("clip_vision_output", lazy=True, tooltip="Of the reference image."),
                 io.Image.Input("reference_image", tooltip="The person that is to appear."),
                 FRAMES.Input("pose", tooltip="Drawn poses, width x height pixels."),
                 FRAMES.Input("face", tooltip="Face crops, 512x512 pixels, as many frames as pose."),
                 FRAMES.Input("background", optional=True, tooltip="Driving video without the person; with masks."),
                 MASKS.Input("masks", optional=True, tooltip="1 where the person goes; with background."),
                 io.Sampler.Input("sampler", tooltip="How to sample (euler)."),
-                io.Sigmas.Input("sigmas", tooltip="The noise levels, one more than the steps."),
+                io.Sigmas.Input("sigmas", lazy=True, tooltip="The noise levels, one more than the steps."),
                 io.Int.Input(
                     "seed",
                     default=0,
@@ -126,6 +131,12 @@ class CMAnimateWindows(io.ComfyNode):
             outputs=[FRAMES.Output(display_name="frames")],
             hidden=[io.Hidden.unique_id],
         )
+
+    @classmethod
+    def check_lazy_status(cls, **inputs) -> list[str]:
+        # By now the driving video has been looked at: one without a person, a face or a mask was refused before any
+        # of these has had its model file opened.
+        return [name for name in MADE_BY_MODELS if inputs.get(name) is None]
 
     @classmethod
     def execute(

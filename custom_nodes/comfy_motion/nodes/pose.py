@@ -9,12 +9,13 @@ from ..pose.face import FaceFrames
 from ..pose.models import PoseModels
 from ..pose.retarget import retarget
 from . import types
+from .progress import progress
 
 CATEGORY = "comfy-motion/pose"
 ONNX_FOLDER = "comfy_motion_onnx"
 
 
-def _register_folder() -> str:
+def register_folder() -> str:
     """The name under which ComfyUI finds .onnx files in its "detection" folders.
 
     Core registers "detection" for torch suffixes only, and its own loader would offer, and fail on, every file if we
@@ -28,31 +29,17 @@ def _register_folder() -> str:
     return ONNX_FOLDER
 
 
-def _make_room(size: int) -> None:
+def make_room(size: int) -> None:
     """Asks ComfyUI to unload models until `size` bytes are free on the GPU: onnxruntime allocates behind its back."""
     import comfy.model_management as management
 
     management.free_memory(size, management.get_torch_device())
 
 
-def _progress(total: int):
-    """A callback (done, total) that moves ComfyUI's progress bar and stops when the user cancels."""
-    import comfy.model_management as management
-    import comfy.utils
-
-    bar = comfy.utils.ProgressBar(total)
-
-    def report(done: int, total: int) -> None:
-        management.throw_exception_if_processing_interrupted()
-        bar.update_absolute(done, total)
-
-    return report
-
-
 class LoadPoseModels(io.ComfyNode):
     @classmethod
     def define_schema(cls):
-        files = folder_paths.get_filename_list(_register_folder())
+        files = folder_paths.get_filename_list(register_folder())
         return io.Schema(
             node_id="CMLoadPoseModels",
             display_name="Load Pose Models (YOLOv10, ViTPose)",
@@ -73,8 +60,8 @@ class LoadPoseModels(io.ComfyNode):
 
     @classmethod
     def execute(cls, detector, pose, device) -> io.NodeOutput:
-        paths = [folder_paths.get_full_path_or_raise(_register_folder(), name) for name in (detector, pose)]
-        return io.NodeOutput(PoseModels(*paths, device=device, make_room=_make_room))
+        paths = [folder_paths.get_full_path_or_raise(register_folder(), name) for name in (detector, pose)]
+        return io.NodeOutput(PoseModels(*paths, device=device, make_room=make_room))
 
 
 class DetectPose(io.ComfyNode):
@@ -108,7 +95,7 @@ class DetectPose(io.ComfyNode):
     def execute(cls, frames, models, point_x, point_y) -> io.NodeOutput:
         point = (point_x, point_y) if point_x >= 0 and point_y >= 0 else None
         try:
-            return io.NodeOutput(detect_pose(frames, models, point, _progress(2 * frames.num_frames)))
+            return io.NodeOutput(detect_pose(frames, models, point, progress()))
         finally:
             models.close()
 

@@ -3,8 +3,6 @@
 import os
 from pathlib import Path
 
-import comfy.model_management
-import comfy.utils
 import folder_paths
 from comfy_api.latest import io
 
@@ -12,6 +10,7 @@ from ..segment.cutout import CutOut
 from ..segment.grow import GrownMasks
 from ..segment.model import PRECISIONS, Sam2
 from ..segment.track import track_person
+from .progress import progress
 from .types import FRAMES, MASKS, POSE, SAM2
 
 FOLDER = "sam2"
@@ -74,13 +73,7 @@ class TrackPerson(io.ComfyNode):
 
     @classmethod
     def execute(cls, frames, pose, sam2) -> io.NodeOutput:
-        bar = comfy.utils.ProgressBar(frames.num_frames)
-
-        def on_progress(done: int, total: int) -> None:
-            comfy.model_management.throw_exception_if_processing_interrupted()
-            bar.update_absolute(done, total)
-
-        return io.NodeOutput(track_person(frames, pose, sam2, on_progress))
+        return io.NodeOutput(track_person(frames, pose, sam2, progress()))
 
 
 class GrowMask(io.ComfyNode):

@@ -8,3 +8,4 @@ SOUND = io.Custom("CM_SOUND")  # video.sound.Sound
 POSE = io.Custom("CM_POSE")  # pose.keypoints.Pose
 POSE_MODELS = io.Custom("CM_POSE_MODELS")  # pose.models.PoseModels
 SAM2 = io.Custom("CM_SAM2")  # segment.model.Sam2
+SEGMENTS = io.Custom("CM_SEGMENTS")  # list of segment.image.Segment, one a mask

@@ -1,8 +1,6 @@
 """Video in, pictures out, and back: nodes over `video/`."""
 
-import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 from comfy_api.latest import Input, InputImpl, io, ui
@@ -15,6 +13,8 @@ from ..video.sound import Sound, find_sound
 from ..video.timeline import exact_rate, seconds
 from ..video.writer import DEFAULT_CRF, DEFAULT_PRESET, PRESETS, write_mp4
 from . import convert
+from .metadata import metadata
+from .progress import progress
 from .types import FRAMES, SOUND
 
 CATEGORY = "comfy-motion/video"
@@ -75,7 +75,7 @@ class CMResampleVideo(io.ComfyNode):
     ) -> io.NodeOutput:
         trim_start, trim_length = (seconds(value) for value in video.get_active_trim_window())
         frames = VideoFrames(
-            _file_of(video),
+            file_of(video),
             width,
             height,
             exact_rate(fps),
@@ -141,12 +141,12 @@ class CMSaveVideo(io.ComfyNode):
             filename_prefix, folder_paths.get_output_directory(), frames.width, frames.height
         )
         path = Path(folder) / f"{name}_{counter:05}_.mp4"
-        write_mp4(path, frames, sound, crf, preset, _progress(), _metadata(cls.hidden))
+        write_mp4(path, frames, sound, crf, preset, progress(), metadata(cls.hidden))
         saved = ui.SavedResult(path.name, subfolder, io.FolderType.output)
         return io.NodeOutput(InputImpl.VideoFromFile(str(path)), ui=ui.PreviewVideo([saved]))
 
 
-def _file_of(video: Input.Video) -> str:
+def file_of(video: Input.Video) -> str:
     """The video as a file: its own, or a copy in the scratch folder when it exists in memory only."""
     source = video.get_stream_source()
     if isinstance(source, str):
@@ -156,32 +156,6 @@ def _file_of(video: Input.Video) -> str:
     with path.open("wb") as file:
         shutil.copyfileobj(source, file)
     return str(path)
-
-
-def _progress() -> Callable[[int, int], None]:
-    """Reports frames to ComfyUI and raises its interrupt when the user has asked for one."""
-    from comfy.model_management import throw_exception_if_processing_interrupted
-    from comfy.utils import ProgressBar
-
-    bar = ProgressBar(1)
-
-    def report(done: int, total: int) -> None:
-        bar.update_absolute(done, total)
-        throw_exception_if_processing_interrupted()
-
-    return report
-
-
-def _metadata(hidden: io.HiddenHolder) -> dict[str, str]:
-    """The prompt and workflow, as core's own video node embeds them, unless ComfyUI runs with --disable-metadata."""
-    from comfy.cli_args import args
-
-    if args.disable_metadata:
-        return {}
-    values = {**(hidden.extra_pnginfo or {})}
-    if hidden.prompt is not None:
-        values["prompt"] = hidden.prompt
-    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
 
 
 NODES: list[type[io.ComfyNode]] = [

@@ -8,6 +8,7 @@ really runs is read back from the session and logged.
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -36,7 +37,7 @@ def providers_for(device: str, available: list[str]) -> list:
     return ([_CUDA] if use_cuda else []) + ["CPUExecutionProvider"]
 
 
-def _fits(shape: list, wanted: tuple) -> bool:
+def fits(shape: list, wanted: tuple) -> bool:
     """Whether an ONNX shape can be `wanted`; a name instead of a number (or None in `wanted`) fits anything."""
     return len(shape) == len(wanted) and all(
         want is None or not isinstance(have, int) or have == want for have, want in zip(shape, wanted, strict=True)
@@ -45,12 +46,12 @@ def _fits(shape: list, wanted: tuple) -> bool:
 
 def kind_of(inputs: list, output: list) -> str:
     """What an ONNX file with this first input and first output shape is: "detector", "pose" or words for a person."""
-    if _fits(inputs, (None, 3, *DETECTOR_INPUT)) and len(output) == 3:
-        if _fits(output, (None, None, 6)):
+    if fits(inputs, (None, 3, *DETECTOR_INPUT)) and len(output) == 3:
+        if fits(output, (None, None, 6)):
             return "detector"
         return "a detector without YOLOv10's end-to-end output of x1, y1, x2, y2, score, class"
-    if _fits(inputs, (None, 3, *POSE_INPUT)) and len(output) == 4:
-        if _fits(output, (None, 133, 64, 48)):
+    if fits(inputs, (None, 3, *POSE_INPUT)) and len(output) == 4:
+        if fits(output, (None, 133, 64, 48)):
             return "pose"
         return f"a pose model of {output[1]} points"
     return "another kind of model"
@@ -64,7 +65,14 @@ _NAMES = {"detector": "a YOLOv10 detector", "pose": "a whole-body ViTPose"}
 
 
 class OnnxModel:
-    """One ONNX file, opened at the first `run`. `kind` is "detector" or "pose"."""
+    """One ONNX file, opened at the first `run`. `kind` is "detector" or "pose".
+
+    Another family of models says in a subclass what its two kinds are: `wanted` (kind: what it must be, its usual
+    file), `names` (kind: what it is called) and `recognise`.
+    """
+
+    wanted: ClassVar[dict[str, tuple[str, str]]] = _WANTED
+    names: ClassVar[dict[str, str]] = _NAMES
 
     def __init__(
         self, path: str | Path, kind: str, device: str = "auto", make_room: Callable[[int], None] | None = None
@@ -118,15 +126,19 @@ class OnnxModel:
         self._report(session.get_providers()[0], available)
         return session
 
+    def recognise(self, inputs: list, outputs: list[list]) -> str:
+        """What a file with this first input shape and these output shapes is: a key of `wanted`, or words."""
+        return kind_of(inputs, outputs[0])
+
     def _check(self, session) -> None:
-        inputs, output = session.get_inputs()[0], session.get_outputs()[0]
-        kind = kind_of(inputs.shape, output.shape)
+        inputs, outputs = session.get_inputs()[0], [output.shape for output in session.get_outputs()]
+        kind = self.recognise(inputs.shape, outputs)
         if kind != self.kind or inputs.type not in _DTYPES:
-            wanted, name = _WANTED[self.kind]
+            wanted, name = self.wanted[self.kind]
             raise MotionError(
                 "model_file",
-                f"{self.path.name} is {_NAMES.get(kind, kind)} (input {inputs.shape} {inputs.type}, output "
-                f"{output.shape}), not {wanted}",
+                f"{self.path.name} is {self.names.get(kind, kind)} (input {inputs.shape} {inputs.type}, output "
+                f"{', '.join(map(str, outputs))}), not {wanted}",
                 f"choose {name} as the {self.kind} model",
             )
 
@@ -144,6 +156,10 @@ class OnnxModel:
 
     def run(self, pictures: np.ndarray) -> np.ndarray:
         """The first output for float32 [n, 3, h, w], as float32 [n, ...], in batches of the size the file takes."""
+        return self.run_all(pictures)[0]
+
+    def run_all(self, pictures: np.ndarray) -> list[np.ndarray]:
+        """As `run`, every output."""
         meta = self.session.get_inputs()[0]
         step = self.batch or max(len(pictures), 1)
         outputs = []
@@ -152,9 +168,9 @@ class OnnxModel:
             missing = (self.batch or 0) - len(part)
             if missing > 0:
                 part = np.concatenate([part, np.zeros((missing, *part.shape[1:]), part.dtype)])
-            result = np.asarray(self.session.run(None, {meta.name: part})[0])
-            outputs.append(result[: len(pictures) - start])
-        return np.concatenate(outputs).astype(np.float32, copy=False)
+            results = self.session.run(None, {meta.name: part})
+            outputs.append([np.asarray(result)[: len(pictures) - start] for result in results])
+        return [np.concatenate(parts).astype(np.float32, copy=False) for parts in zip(*outputs, strict=True)]
 
 
 class PoseModels:

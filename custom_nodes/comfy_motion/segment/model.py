@@ -14,7 +14,7 @@ from ..errors import MotionError
 from .layouts import describe, detect_config, from_meta, is_meta_layout
 
 if TYPE_CHECKING:
-    from transformers import Sam2VideoConfig, Sam2VideoModel
+    from transformers import Sam2Model, Sam2VideoConfig, Sam2VideoModel
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 WANTED = (
@@ -46,6 +46,7 @@ class Sam2:
             image_processor=Sam2ImageProcessor(size=square), video_processor=Sam2VideoVideoProcessor(size=square)
         )
         self._patcher = _patcher(model)
+        self._image_model: Sam2Model | None = None
 
     @classmethod
     def load(cls, path: Path | str, precision: str = "auto") -> "Sam2":
@@ -77,6 +78,14 @@ class Sam2:
         torch.nn.Module.to(self.model, device)
         return device
 
+    def image_model(self) -> "Sam2Model":
+        """The same weights as transformers' Sam2Model, for single images. Call it after `ready`, every time."""
+        if self._image_model is None:
+            self._image_model = _as_image_model(self.model)
+        # The one weight in no module of its own: whoever moves the model may put another tensor in its place.
+        self._image_model.no_memory_embedding = self.model.no_memory_embedding
+        return self._image_model
+
 
 def _load_model(path: Path, config: "Sam2VideoConfig", dtype: torch.dtype) -> "Sam2VideoModel":
     """The model with the file's weights. Raises MotionError when a tensor is missing, left over or of another shape."""
@@ -101,6 +110,22 @@ def _load_model(path: Path, config: "Sam2VideoConfig", dtype: torch.dtype) -> "S
         seen = "; ".join(f"{len(names)} {how} ({names[0]})" for how, names in wrong.items() if names)
         raise MotionError("model_file", f"{path.name} does not fit its SAM2 configuration: tensors {seen}.", WANTED)
     return model
+
+
+def _as_image_model(video: "Sam2VideoModel") -> "Sam2Model":
+    """A Sam2Model whose modules are the video model's own, not copies: the classes differ in name only.
+
+    The image model is the part of the video model that looks at one picture: encoder, prompts, decoder.
+    """
+    from transformers import Sam2Config, Sam2Model
+
+    facts = video.config.to_dict()
+    parts = ("vision_config", "prompt_encoder_config", "mask_decoder_config")
+    with torch.device("meta"):
+        image: Any = Sam2Model(Sam2Config.from_dict({part: facts[part] for part in parts}))
+    for name, _ in list(image.named_children()):
+        setattr(image, name, getattr(video, name))
+    return image.eval().requires_grad_(False)
 
 
 def _read_shapes(path: Path) -> dict[str, tuple[int, ...]]:

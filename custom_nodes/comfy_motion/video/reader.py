@@ -41,24 +41,32 @@ class VideoFrames(Frames):
         trim_start: Fraction = Fraction(0),
         trim_length: Fraction | None = None,
     ):
-        """start_time, end_time: seconds from trim_start; None = to the end.
+        """width, height: pixels; 0 = the video's own size as it is seen, upright and with square pixels.
+        start_time, end_time: seconds from trim_start; None = to the end.
         trim_start, trim_length: the part of the file that counts as the video at all, seconds; None = all the rest.
         """
-        self.path, self.width, self.height, self.fit = str(path), width, height, fit
-        place((2, 2), (width, height), fit)  # an unknown fit is refused now, not at the first read
+        self.path, self.fit, self.fps = str(path), fit, fps
+        place((2, 2), (2, 2), fit)  # an unknown fit is refused now, not at the first read
         self.index = scan(path)
         self._trim_start = trim_start
         times = [time - trim_start for time in self.index.times]
         rest = max(Fraction(0), self.index.duration - trim_start)
         duration = rest if trim_length is None else min(rest, trim_length)
-        self.timeline: Timeline = resample(times, duration, fps, start_time, end_time)
+        self.timeline: Timeline = self._planned(times, duration, start_time, end_time)
         self.fps, self.num_frames = self.timeline.fps, self.timeline.num_frames
         self._decoder = Decoder(self.index)
         self._to_rgb = ToRgb()
         self._orientation: Orientation | None = None
+        self.width, self.height = (width, height) if width and height else self._own_size()
         self._kept: OrderedDict[int, np.ndarray] = OrderedDict()
-        self._room = max(_KEEP_AT_LEAST, _KEEP_BYTES // (width * height * 3))
+        self._room = max(_KEEP_AT_LEAST, _KEEP_BYTES // (self.width * self.height * 3))
         self._lock = threading.Lock()
+
+    def _planned(
+        self, times: list[Fraction], duration: Fraction, start_time: Fraction, end_time: Fraction | None
+    ) -> Timeline:
+        """Which source frames these are; `self.fps` is the rate asked for. Another choice is a subclass's."""
+        return resample(times, duration, self.fps, start_time, end_time)
 
     @property
     def source_range(self) -> tuple[Fraction, Fraction]:
@@ -96,12 +104,28 @@ class VideoFrames(Frames):
             self._decoder.close()
             self._kept.clear()
 
-    def _finished(self, frame) -> np.ndarray:
-        """A decoded frame upright, in RGB, at this video's size."""
+    def _own_size(self) -> tuple[int, int]:
+        """Width and height as the video is seen; its first frame is decoded for it."""
+        (_, frame), *_ = self._decoder.frames([0])
+        self._decoder.close()
+        width, height = frame.width, frame.height
+        if self._turn_of(frame).swap:
+            width, height = height, width
+        return max(1, round(width * self._pixel_aspect(frame))), height
+
+    def _turn_of(self, frame) -> Orientation:
         if self._orientation is None:
             self._orientation = orientation_of(frame)
-        image = turned(self._to_rgb(frame), self._orientation)
-        aspect = 1 / self.index.pixel_aspect if self._orientation.swap else self.index.pixel_aspect
+        return self._orientation
+
+    def _pixel_aspect(self, frame) -> Fraction:
+        """Width of an upright picture's pixel by its height."""
+        return 1 / self.index.pixel_aspect if self._turn_of(frame).swap else self.index.pixel_aspect
+
+    def _finished(self, frame) -> np.ndarray:
+        """A decoded frame upright, in RGB, at this video's size."""
+        image = turned(self._to_rgb(frame), self._turn_of(frame))
+        aspect = self._pixel_aspect(frame)
         height, width = image.shape[:2]
         size = self.width, self.height
         return fitted(image, size, place((width, height), size, self.fit, aspect))

@@ -56,7 +56,7 @@ class SegmentWriter:
         path = self.folder / f"window_{len(self.paths):04d}.nut"
         part = path.with_suffix(".part")
         try:
-            _write(part, frames.cpu(), self.fps)
+            _write(part, frames.cpu().contiguous(), self.fps)  # a VAE's pictures come with their channels outermost
             os.replace(part, path)
         except BaseException:
             part.unlink(missing_ok=True)

@@ -85,7 +85,9 @@ def _picture_stream(output, frames: Frames, crf: float, preset: str):
     context.time_base = 1 / frames.fps
     context.color_range, context.colorspace = ColorRange.MPEG, Colorspace.ITU709
     context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
-    stream.options = {"crf": str(crf), "preset": preset, "profile": "high"}
+    # Lossless is a profile of its own, which x264 chooses by itself; the high profile refuses it.
+    profile = {} if crf == 0 else {"profile": "high"}
+    stream.options = {"crf": str(crf), "preset": preset, **profile}
     return stream
 
 

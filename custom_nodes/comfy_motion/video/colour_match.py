@@ -1,10 +1,10 @@
-"""The colour of each window matched to the one before, and so to the first.
+"""The colours of a window or clip matched to the one before, and so to the first.
 
-In the overlap two windows show the same moment, so whatever differs between them there is drift and not
-content. One gain and one offset a channel (mean and deviation of the new window's overlap brought to those of
-the frames already kept) are measured there and applied to the whole window. The frames kept were matched in
-the same way, so all windows end up in the colours of the first. Drift within a window is not seen: it is
-motion and content as much as drift, and nothing tells them apart.
+Where one goes on from the other both show the same moment (the overlap of two windows, the picture a clip was
+started from), so whatever differs between them there is drift and not content. One gain and one offset a channel
+(mean and deviation of the new pictures brought to those already kept) are measured there and applied to the whole
+of the new. What was kept was matched in the same way, so all end up in the colours of the first. Drift within a
+window is not seen: it is motion and content as much as drift, and nothing tells them apart.
 """
 
 from dataclasses import dataclass

@@ -4,10 +4,14 @@ One way for the local queue and a deployed endpoint: only the base URL and the k
 kind become `RunFailed` with a sentence for a person.
 """
 
-import json
+import contextlib
+import os
+import signal
+import sys
+import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import requests
@@ -15,28 +19,10 @@ import runpod
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
+from cli.outcome import Finished, RunFailed, error_of
+
 FINAL = frozenset({"COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"})
 PLATFORM_URL = "https://api.runpod.ai/v2"
-
-
-class RunFailed(Exception):
-    """The job was not run or did not succeed. `error` is the worker's own {code, message, field, hint}, if any."""
-
-    def __init__(self, text: str, error: dict[str, Any] | None = None, status: dict[str, Any] | None = None):
-        self.error, self.status = error or {}, status or {}
-        super().__init__(text)
-
-
-@dataclass
-class Finished:
-    """A job that ended well, and what was seen of it on the way; not `followed`: nothing, it had ended before."""
-
-    job_id: str
-    output: dict[str, Any]
-    delay_ms: int
-    execution_ms: int
-    progress: list[dict[str, Any]] = field(default_factory=list)
-    followed: bool = True
 
 
 class EndpointClient:
@@ -79,8 +65,11 @@ class EndpointClient:
         Raises RunFailed for anything but COMPLETED with an output. After `timeout` seconds the job is cancelled,
         so that nothing goes on being billed; the same for Ctrl-C.
         """
-        job_id = self.submit(job_input)
+        with _ctrl_c_held_back() as interrupted:
+            job_id = self.submit(job_input)
         try:
+            if interrupted:
+                raise KeyboardInterrupt
             status, progress = self.follow(job_id, timeout, on_news)
         except BaseException:
             self._give_up(job_id)
@@ -119,19 +108,33 @@ class EndpointClient:
         try:
             self.cancel(job_id)
         except RunFailed as error:
-            print(f"The job could not be cancelled either: {error}")
+            print(f"The job could not be cancelled either: {error}", file=sys.stderr)
 
 
-def error_of(status: dict[str, Any]) -> dict[str, Any]:
-    """The worker's {code, message, field, hint} of a FAILED job; RunPod carries it as JSON text in `error`."""
-    text = status.get("error")
+def client_of(url: str | None, endpoint: str | None) -> EndpointClient:
+    """The client of a local queue (url) or a deployed endpoint (its id). Raises RunFailed where none can be asked."""
+    key = os.environ.get("RUNPOD_API_KEY")
+    if url:
+        return EndpointClient(endpoint or "local", url, key or "local")
+    if not endpoint:
+        raise RunFailed("Say where to send the job: --url of a local queue, or --endpoint of a deployed one.")
+    if not key:
+        raise RunFailed("RUNPOD_API_KEY is not set; a deployed endpoint answers nobody without a key.")
+    return EndpointClient(endpoint, PLATFORM_URL, key, poll_s=2.0)
+
+
+@contextlib.contextmanager
+def _ctrl_c_held_back() -> Iterator[list[int]]:
+    """Ctrl-C is only noted while this is open: a job that was accepted is cancelled by nobody who lacks its id."""
+    noted: list[int] = []
+    if threading.current_thread() is not threading.main_thread():  # where no signal comes, none can be held
+        yield noted
+        return
+    before = signal.signal(signal.SIGINT, lambda number, frame: noted.append(number))
     try:
-        error = json.loads(text) if isinstance(text, str) else text
-    except ValueError:
-        error = None
-    if isinstance(error, dict):
-        return error if "code" in error else {"code": None, "message": error.get("error_message", str(error))}
-    return {"code": None, "message": str(text) if text else f"the job ended as {status.get('status')} without an error"}
+        yield noted
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _retries(connect: int) -> Retry:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from custom_nodes.comfy_motion.avatar.colour import MAX_GAIN, match
+from custom_nodes.comfy_motion.video.colour_match import MAX_GAIN, match
 
 OVERLAP, LENGTH = 5, 17
 

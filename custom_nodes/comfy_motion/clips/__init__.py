@@ -1,0 +1,1 @@
+"""From noise levels to one long clip: the split between two experts, decoding, keeping, matching and joining."""
