@@ -57,8 +57,10 @@ class Runner:
         try:
             card = Card()
             order = run_order(prompt.graph, prompt.outputs_to_run, self._info)
-            for place, node_id in enumerate(order):
+            for place, (node_id, asks) in enumerate(order):
                 await self._start_node(prompt, node_id)
+                if asks:
+                    continue
                 if prompt.graph[node_id]["class_type"] in ("CMResampleVideo", *GENERATED):
                     card = await asyncio.to_thread(card_of, prompt.graph, self._folders)
                 if place == max(0, len(order) - 2):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -41,22 +41,34 @@ class Folders:
         return {"input": self.input, "output": self.base / "output", "temp": self.base / "temp"}[kind]
 
 
-def run_order(graph: Mapping[str, Any], outputs: list[str], info: Mapping[str, Any]) -> list[str]:
-    """The nodes that will run, each after what it is made of, what its lazy inputs need last."""
-    order: list[str] = []
+class Turn(NamedTuple):
+    """A node's turn: it runs, or it only asks for its lazy inputs, to run when they are there."""
+
+    node_id: str
+    asks: bool = False
+
+
+def run_order(graph: Mapping[str, Any], outputs: list[str], info: Mapping[str, Any]) -> list[Turn]:
+    """The turns of the nodes that run, each after what it is made of, what its lazy inputs need last."""
+    order: list[Turn] = []
 
     def visit(node_id: str) -> None:
-        if node_id in order:
+        if Turn(node_id) in order:
             return
         node = graph[node_id]
         groups = info[node["class_type"]]["input"]
         specs = {**groups.get("required", {}), **groups.get("optional", {})}
         lazy = {name for name, spec in specs.items() if len(spec) > 1 and spec[1].get("lazy")}
-        links = [(name in lazy, name, value[0]) for name, value in node["inputs"].items() if linked(value)]
-        for _, name, source in sorted(links, key=lambda link: link[0]):
-            if (node["class_type"], name) not in _ON_DISK:
+        links = {name: value[0] for name, value in node["inputs"].items() if linked(value)}
+        for name, source in links.items():
+            if name not in lazy:
                 visit(source)
-        order.append(node_id)
+        asked = [name for name in links if name in lazy and (node["class_type"], name) not in _ON_DISK]
+        if asked:
+            order.append(Turn(node_id, asks=True))
+        for name in asked:
+            visit(links[name])
+        order.append(Turn(node_id))
 
     for output in outputs:
         visit(output)

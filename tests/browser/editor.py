@@ -16,6 +16,7 @@ FLAGS = (
     "--disable-quic",
     "--no-first-run",
 )
+PREVIEWS = {"video-preview"}
 
 
 def find_chromium() -> str | None:
@@ -38,8 +39,15 @@ class Editor:
         self.page.evaluate("async w => { await window.app.loadGraphData(w, true, true) }", workflow)
 
     def prompt(self) -> dict[str, Any]:
-        """What the editor would submit now, in API format."""
-        return self.page.evaluate("async () => (await window.app.graphToPrompt()).output")
+        """What the editor would submit now, in API format; without its own previews, which no node has as an input.
+
+        They are in what it submits only once the preview has loaded; ComfyUI passes over them.
+        """
+        prompt = self.page.evaluate("async () => (await window.app.graphToPrompt()).output")
+        for node in prompt.values():
+            for name in PREVIEWS & node["inputs"].keys():
+                del node["inputs"][name]
+        return prompt
 
     def workflow(self) -> dict[str, Any]:
         """The laid-out workflow as the editor would save it."""

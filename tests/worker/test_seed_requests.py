@@ -156,7 +156,7 @@ def test_an_endpoint_of_one_model_takes_its_documents_request_as_it_is(tmp_path)
     assert worker.operation(example("i2v")).name == "i2v"
     for name in ("segment", "animate"):
         assert worker.operation(example(name)).name == name
-    assert set(worker.operations) == {"avatar", *DOCUMENTS}
+    assert set(worker.operations) >= {"avatar", *DOCUMENTS}
 
 
 @pytest.mark.parametrize("name", ["segment", "i2v"])
