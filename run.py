@@ -1,10 +1,12 @@
 """The command line: run one job of any operation, here or on an endpoint, and keep its files.
 
+    python run.py --image photo.jpg --video dance.mp4 --output out.mp4
     python run.py i2v --image photo.jpg --prompt "She turns her head and smiles"
     python run.py animate --image photo.jpg --mask what_moves.png --endpoint ENDPOINT_ID
     python run.py segment --image photo.jpg --box 100,150,400,600 --output masks/
     python run.py avatar --image minio:in/person.png --video minio:in/driving.mp4 --url http://127.0.0.1:8000/v2
 
+Without an OPERATION it is mimicmotion: the person of the picture dances as the one of the video does.
 Without --endpoint (RunPod; RUNPOD_API_KEY) or --url (a local queue) the job runs in this process, with the settings
 of the environment; ComfyUI is started for it and ended after it. `run.py OPERATION --help` lists the request's fields.
 Exit code 0: done; 1: the job failed; 2: it could not be asked for; 130: Ctrl-C, the job is cancelled.
@@ -25,8 +27,10 @@ from cli.outcome import RunFailed
 from cli.report import found_in, say_failure, summary
 from worker.errors import JobError
 from worker.operations import Operation, load_operations
+from worker.operations.base import nearest
 from worker.settings import SettingsError
 
+DEFAULT_OPERATION = "mimicmotion"
 LOG_FORMAT = "%(levelname)-7s| %(name)s: %(message)s"
 
 
@@ -81,12 +85,28 @@ def _parsed(
         flags[name] = flags_of(operation.request)
         add_flags(parsers[name], flags[name])
         _add_common(parsers[name])
-    args, unknown = parser.parse_known_args(spelled_with_hyphens(arguments))
+    args, unknown = parser.parse_known_args(spelled_with_hyphens(_with_operation(arguments, operations, parser)))
     if unknown:
         own = parsers[args.operation]
+        if unknown[0] in operations:
+            own.error(f"the operation comes first: run.py {unknown[0]} ...")
         near = meant_by(unknown[0], re.findall(r"--[\w-]+", own.format_help()))
         own.error(f"{unknown[0]} is no flag of {args.operation}" + (f"; did you mean {near}?" if near else ""))
     return parsers, flags, args
+
+
+def _with_operation(
+    arguments: Sequence[str], operations: Mapping[str, Operation], parser: argparse.ArgumentParser
+) -> list[str]:
+    """The arguments with their operation in front. Ends the program where the first word is none."""
+    first = arguments[0] if arguments else "--help"
+    if first.startswith("-"):
+        return [*arguments] if first in ("-h", "--help") else [DEFAULT_OPERATION, *arguments]
+    if first not in operations:
+        near = nearest(first, list(operations))
+        meant = f"did you mean {near}?" if near else f"there are {', '.join(operations)}"
+        parser.error(f"{first[:80]!r} is no operation; {meant}")
+    return [*arguments]
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:

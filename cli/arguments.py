@@ -1,8 +1,8 @@
 """Flags made from an operation's request class: its JSON schema says their names, types, choices, rules and defaults.
 
-`<x>_base64`, `<x>_url` and `<x>_minio_path` (or `<x>_path`) are one flag `--<x>`: a file of this machine, an http(s)
-address, or `minio:KEY`. Nested fields are JSON text or `@file.json`. A flag that is not given is not in the request,
-so that defaults stand in the request class alone.
+`<x>_base64`, `<x>_url` and `<x>_minio_path` (or `<x>_path`) are one flag `--<x>`, and so is a bare `<x>` beside them: a
+file of this machine, an http(s) address, or `minio:KEY`. Nested fields are JSON text or `@file.json`. A flag that is
+not given is not in the request, so that defaults stand in the request class alone.
 """
 
 import argparse
@@ -34,7 +34,8 @@ _SAYS_NOTHING = 10**9
 class Flag:
     """One flag: its names without dashes (the first one counts), the request's fields it stands for, argparse's part.
 
-    ways: of a media flag, {way: field}. secrets: of a nested object with secrets, {its field: environment variable}.
+    ways: of a media flag, {way: field}; "file" is a field that takes base64, without it a file goes another way (see
+    cli.local_files). secrets: of a nested object with secrets, {its field: environment variable}.
     """
 
     names: tuple[str, ...]
@@ -50,11 +51,23 @@ class Flag:
 
 
 @dataclass(frozen=True)
+class Local:
+    """A file of this machine that no field takes as base64. ways: its flag's."""
+
+    path: Path
+    ways: Mapping[Way, str]
+
+
+@dataclass(frozen=True)
 class Given:
-    """The request as the command line gives it. files: {base64 field: file of this machine}, not read yet."""
+    """The request as the command line gives it. files: {base64 field: file of this machine}, not read yet.
+
+    locals: files that have to reach the worker in another way.
+    """
 
     fields: dict[str, Any]
     files: dict[str, Path]
+    locals: Sequence[Local] = ()
 
 
 def flags_of(request: type[BaseModel]) -> list[Flag]:
@@ -62,7 +75,7 @@ def flags_of(request: type[BaseModel]) -> list[Flag]:
     schema = request.model_json_schema()
     fields: dict[str, Any] = schema["properties"]
     media = _media_groups(fields)
-    grouped = {name for group in media.values() for name in group.values()}
+    grouped = {name for stem, group in media.items() for name in (stem, *group.values())}
     flags = [_media_flag(stem, group, fields, media) for stem, group in media.items()]
     plain = [_flag(name, _resolved(fields[name], schema), schema) for name in fields if name not in grouped]
     return [*flags, *plain, *_shorthands(fields)]
@@ -91,7 +104,11 @@ def given_by(args: argparse.Namespace, flags: Sequence[Flag], environ: Mapping[s
     """The request's fields among the parsed arguments. Raises ValueError with the flag in its text."""
     fields: dict[str, Any] = {}
     files: dict[str, Path] = {}
+    others: list[Local] = []
     for flag, value in ((flag, getattr(args, flag.dest)) for flag in flags if hasattr(args, flag.dest)):
+        if flag.ways and value.way == "file" and "file" not in flag.ways:
+            others.append(Local(Path(value.value), flag.ways))
+            continue
         values = _fields(flag, value, environ)
         if twice := fields.keys() & values.keys():
             raise ValueError(f"--{flag.names[0]} and --{_hyphens(min(twice))} say the same thing; give one of them")
@@ -99,7 +116,7 @@ def given_by(args: argparse.Namespace, flags: Sequence[Flag], environ: Mapping[s
             if isinstance(values[name], Path):
                 files[name] = values.pop(name)
         fields |= values
-    return Given(fields, files)
+    return Given(fields, files, others)
 
 
 def _fields(flag: Flag, value: Any, environ: Mapping[str, str]) -> dict[str, Any]:
@@ -130,7 +147,15 @@ def _media_groups(fields: Mapping[str, Any]) -> dict[str, dict[Way, str]]:
     for name in fields:
         if found := _MEDIA.fullmatch(name):
             groups.setdefault(found[1], {})[_WAYS[found[2]]] = name
-    return {stem: group for stem, group in groups.items() if len(group) > 1}
+    for stem, group in groups.items():
+        if stem in fields and _takes_base64(stem):
+            group.setdefault("file", stem)
+    return {stem: group for stem, group in groups.items() if len({stem} & fields.keys() | {*group.values()}) > 1}
+
+
+def _takes_base64(bare: str) -> bool:
+    """Whether a bare media field takes the file itself. Videos are too large for a request in every operation."""
+    return bare.rpartition("_")[2] != "video"
 
 
 def _media_flag(stem: str, ways: dict[Way, str], fields: Mapping[str, Any], media: Mapping[str, Any]) -> Flag:
@@ -140,11 +165,17 @@ def _media_flag(stem: str, ways: dict[Way, str], fields: Mapping[str, Any], medi
         names.append(short)
     shown = {"file": "FILE", "url": "URL", "key": "minio:KEY"}
     words = {"file": "a file of this machine", "url": "an http(s) URL", "key": "minio:KEY of the bucket"}
-    forms = [way for way in shown if way in ways]
-    said = re.sub(r" as base64| \(.*\)", "", fields[ways["file"]].get("description", "")) if "file" in ways else ""
+    forms = [way for way in shown if way in ways or way == "file"]
+    said = _said(fields[stem if stem in fields else ways["file"]]) if stem in fields or "file" in ways else ""
     about = f"{said or 'the ' + stem.replace('_', ' ')}; {', or '.join(words[way] for way in forms)}"
     options = {"type": media_type(ways), "metavar": "|".join(shown[way] for way in forms), "help": about}
-    return Flag(tuple(names), tuple(ways.values()), options, ways=ways)
+    every = [name for name in (stem, *ways.values()) if name in fields]
+    return Flag(tuple(names), tuple(dict.fromkeys(every)), options, ways=ways)
+
+
+def _said(kind: Mapping[str, Any]) -> str:
+    """What a media field is, without in which form it is sent."""
+    return re.sub(r": .*| as base64| \(.*\)", "", kind.get("description", ""))
 
 
 def _flag(name: str, kind: dict[str, Any], schema: Mapping[str, Any]) -> Flag:
@@ -186,7 +217,7 @@ def _help(name: str, kind: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
     has_rule = all(re.search(rf"\b{re.escape(str(end))}\b", about[0]) for end in (least, most))  # in better words
     if least is not None and most is not None and most < _SAYS_NOTHING and not has_rule:
         about.append(f"{least} to {most}")
-    if "multipleOf" in kind and not has_rule:
+    if "multipleOf" in kind and not has_rule and "a multiple of" not in about[0]:
         about.append(f"a multiple of {kind['multipleOf']}")
     text = "; ".join(about)
     if name in schema.get("required", ()):

@@ -1,10 +1,13 @@
 """A progress bar for a job that is followed over /status: one line on a terminal, plain lines elsewhere."""
 
+import re
 import sys
 import time
 from typing import Any, TextIO
 
 WIDTH = 30
+PARTS = {"mimicmotion": "chunk"}
+"""What an operation's people call the parts that the worker counts as windows."""
 
 
 class ProgressBar:
@@ -25,7 +28,7 @@ class ProgressBar:
 
     def show(self, status: dict[str, Any]) -> None:
         """One answer of /status."""
-        line = line_for(status)
+        line = line_for(status, PARTS.get(self._name, "window"))
         if self._quiet or line == self._last:
             return
         self._last = line
@@ -37,8 +40,11 @@ class ProgressBar:
         self._out.flush()
 
 
-def line_for(status: dict[str, Any]) -> str:
-    """The state in one line: a bar where the worker reports progress, else the platform's word."""
+def line_for(status: dict[str, Any], part: str = "window") -> str:
+    """The state in one line: a bar where the worker reports progress, else the platform's word.
+
+    part: the word for what a video is made of, one after the other.
+    """
     report = status.get("output")
     if status.get("status") != "IN_PROGRESS" or not isinstance(report, dict) or "percent" not in report:
         return str(status.get("status"))
@@ -46,4 +52,5 @@ def line_for(status: dict[str, Any]) -> str:
     bar = "#" * (percent * WIDTH // 100)
     eta = report.get("eta_seconds")
     left = f", about {eta} s left" if eta is not None else ""
-    return f"[{bar:{WIDTH}}] {percent:3} %  {report.get('message', '')}{left}"
+    message = re.sub(r"\bwindow(?= \d+ of \d+)", part, str(report.get("message", "")))
+    return f"[{bar:{WIDTH}}] {percent:3} %  {message}{left}"

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from cli.arguments import Given
+from cli.local_files import probe_local_video
 from cli.results import download
 from worker.errors import JobError
-from worker.media import ImageInfo, probe_image
-from worker.operations import Operation
+from worker.media import probe_image
+from worker.operations import Info, Operation
 from worker.operations.base import parse_model
 from worker.settings import Settings
 from worker.store import ObjectStore
@@ -45,25 +46,28 @@ def check_payload(job_input: Mapping[str, Any], given: Given) -> None:
         raise JobError("too_large", field, detail, _INSTEAD)
 
 
-def checked(operation: Operation, fields: Mapping[str, Any], given: Given, settings: Settings | None) -> Any:
+def checked(
+    operation: Operation, fields: Mapping[str, Any], files: Mapping[str, Path], settings: Settings | None
+) -> Any:
     """The request as the worker will see it, so that a mistake costs nothing. Raises the worker's own JobErrors.
 
-    settings: those of the worker, where they are known; without them only what no setting can change is refused.
+    files: {field: file of this machine that it stands for}. settings: those of the worker, where they are known;
+    without them only what no setting can change is refused.
     """
     request = operation.parse(fields, settings) if settings else parse_model(operation.request, fields)
-    if given.files:
-        _check_pictures(operation, request, given)
+    if files:
+        _check_files(operation, request, files)
     return request
 
 
-def _check_pictures(operation: Operation, request: Any, given: Given) -> None:
-    """Pictures of this machine can be opened here; boxes and masks are held to them if all of them are here."""
+def _check_files(operation: Operation, request: Any, files: Mapping[str, Path]) -> None:
+    """Files of this machine can be opened here; boxes, masks and times are held to them if all of them are here."""
     wanted = operation.wanted(request)
-    infos: dict[str, ImageInfo] = {}
+    infos: dict[str, Info] = {}
     for role, one in wanted.items():
-        if one.kind == "image" and (path := given.files.get(one.source.field)):
+        if path := files.get(one.source.field):
             try:
-                infos[role] = probe_image(path, one.min_side)
+                infos[role] = probe_image(path, one.min_side) if one.kind == "image" else probe_local_video(path)
             except JobError as error:
                 raise error.with_field(one.source.field) from None
     if infos.keys() == wanted.keys():

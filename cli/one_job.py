@@ -9,6 +9,7 @@ from typing import Any
 from cli.arguments import Given
 from cli.console import ProgressBar
 from cli.inputs import check_payload, checked, picture_of, with_files
+from cli.local_files import bring, upload
 from cli.outcome import Finished, RunFailed
 from cli.places import Place, place_of
 from cli.results import Names, save, save_overlay
@@ -23,8 +24,9 @@ def run_one(args: argparse.Namespace, operation: Operation, given: Given) -> dic
     args: url, endpoint, timeout, output. Whatever can be refused is refused before the job is sent.
     """
     place = place_of(args.url, args.endpoint, args.timeout)
-    fields = with_files(given, place.most_bytes)
-    request = checked(operation, fields, given, place.settings)
+    brought = bring(given, place.settings, place.is_remote)
+    fields = {**with_files(given, place.most_bytes), **brought.fields}
+    request = checked(operation, fields, {**given.files, **brought.files}, place.settings)
     job_input = {"operation": operation.name, **fields}
     if place.is_remote:
         check_payload(job_input, given)
@@ -32,7 +34,8 @@ def run_one(args: argparse.Namespace, operation: Operation, given: Given) -> dic
     ending = ".mp4" if makes_video else "_masks.png"
     Names.of(args.output, operation.name, ending).make_folder()
     with ProgressBar(operation.name, out=sys.stderr) as bar:
-        finished = place.run(job_input, bar.show)
+        upload(brought, bar.show)
+        finished = place.run(job_input, bar.show, brought.served)
     names = Names.of(args.output, f"{operation.name}_{finished.job_id}", ending)
     return _saved(finished, names) if makes_video else _with_overlay(finished, names, operation, request, given, place)
 

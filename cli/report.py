@@ -41,4 +41,4 @@ def summary(answer: Mapping[str, Any]) -> str:
         about.append(f"mask {number}: score {mask['score']:.2f}")
     if total := answer.get("timings", {}).get("total"):
         about.append(f"{total:.1f} s")
-    return "\n".join([*lines, ", ".join(about)])
+    return "\n".join([*lines, ", ".join(about), *answer.get("notes", [])])

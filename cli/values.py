@@ -29,11 +29,11 @@ def media_type(ways: Mapping[Way, str]) -> Callable[[str], Media]:
             found = Media("key", text.removeprefix("minio:"))
         else:
             found = Media("file", text)
-        if found.way not in ways:
-            others = {"url": "an http(s) URL", "key": "the bucket: put it there and give minio:KEY"}
-            way = "a file of this machine" if found.way == "file" else found.way
-            rest = " or ".join(words for other, words in others.items() if other in ways)
-            raise argparse.ArgumentTypeError(f"{text[:200]!r} is {way}, which this operation does not take: use {rest}")
+        if found.way not in ways and found.way != "file":  # a file that is not sent itself is brought to the worker
+            words = {"file": "a file of this machine", "url": "an http(s) URL", "key": "minio:KEY of the bucket"}
+            rest = " or ".join(words[other] for other in words if other in ways)
+            what = f"{text[:200]!r} is {words[found.way]}"
+            raise argparse.ArgumentTypeError(f"{what}, which this operation does not take: use {rest}")
         if found.way == "file" and not Path(text).is_file():
             raise argparse.ArgumentTypeError(f"there is no file {text[:200]!r} (a key of the bucket is minio:KEY)")
         return found

@@ -19,7 +19,7 @@ POSE_DEVIATION = 0.226  # ViTPose's input was divided by about this
 _OPSET, _IR = 17, 8
 
 # Centre x, y and width, height as fractions of the picture: the first is the largest, the others stand about it.
-_PEOPLE = [
+PEOPLE = [
     (0.50, 0.53, 0.30, 0.84, 0.90),
     (0.20, 0.55, 0.16, 0.62, 0.85),
     (0.82, 0.56, 0.18, 0.70, 0.80),
@@ -34,26 +34,31 @@ def write_tiny_detectors(folder: str | Path, people: int = 1, face: bool = True,
     `people` 0 to 5 in every picture that is not flat; with `face` False no face is ever seen. The same arguments
     always give the same bytes.
     """
-    if not 0 <= people <= len(_PEOPLE):
-        raise ValueError(f"people must be 0 to {len(_PEOPLE)}, not {people}")
+    if not 0 <= people <= len(PEOPLE):
+        raise ValueError(f"people must be 0 to {len(PEOPLE)}, not {people}")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     paths = folder / f"{prefix}{DETECTOR_FILE}", folder / f"{prefix}{POSE_FILE}"
-    for path, graph in zip(paths, (_detector(people), _pose(face)), strict=True):
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], producer_name="comfy-motion")
-        model.ir_version = _IR
-        onnx.checker.check_model(model)
-        onnx.save(model, str(path))
+    save_graph(_detector(people), paths[0])
+    save_graph(_pose(face), paths[1])
     return paths
 
 
-def _graph(name: str, nodes: list[tuple], constants: dict[str, np.ndarray], source: tuple, result: tuple):
+def save_graph(graph, path: Path) -> None:
+    """Checks a graph and writes it as an ONNX file; the same graph always gives the same bytes."""
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], producer_name="comfy-motion")
+    model.ir_version = _IR
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))
+
+
+def onnx_graph(name: str, nodes: list[tuple], constants: dict[str, np.ndarray], source: tuple, *results: tuple):
     """A graph of (operator, inputs, output, attributes) rows."""
     return helper.make_graph(
         [helper.make_node(op, inputs, [output], **attributes) for op, inputs, output, attributes in nodes],
         name,
         [helper.make_tensor_value_info(*source)],
-        [helper.make_tensor_value_info(*result)],
+        [helper.make_tensor_value_info(*result) for result in results],
         [numpy_helper.from_array(array, key) for key, array in constants.items()],
     )
 
@@ -73,7 +78,7 @@ def _contrast(source: str, step: int) -> tuple[list[tuple], dict[str, np.ndarray
 
 def _detector(people: int):
     rows = np.zeros((1, 300, 6), dtype=np.float32)
-    for row, (x, y, w, h, score) in zip(rows[0], _PEOPLE[:people], strict=False):
+    for row, (x, y, w, h, score) in zip(rows[0], PEOPLE[:people], strict=False):
         row[:] = [640 * (x - w / 2), 640 * (y - h / 2), 640 * (x + w / 2), 640 * (y + h / 2), score, 0]
     nodes, constants = _contrast("images", 8)
     nodes += [
@@ -84,7 +89,7 @@ def _detector(people: int):
     ]
     constants |= {"rows": rows, "flat": np.array(FLAT**2, dtype=np.float32), "last": np.array([3], dtype=np.int64)}
     source, result = ("images", TensorProto.FLOAT, [1, 3, 640, 640]), ("output0", TensorProto.FLOAT, [1, 300, 6])
-    return _graph("tiny_yolov10m", nodes, constants, source, result)
+    return onnx_graph("tiny_yolov10m", nodes, constants, source, result)
 
 
 def _pose(face: bool):
@@ -124,7 +129,7 @@ def _pose(face: bool):
         constants[f"sway_{axis}"] = (sway[:, i] * size[i]).reshape(1, 133, 1, 1)
     constants = {key: a if a.dtype == np.int64 else a.astype(np.float32) for key, a in constants.items()}
     source = ("input_0", TensorProto.FLOAT, ["batch", 3, 256, 192])
-    return _graph("tiny_vitpose", nodes, constants, source, ("output_0", TensorProto.FLOAT, ["batch", 133, 64, 48]))
+    return onnx_graph("tiny_vitpose", nodes, constants, source, ("output_0", TensorProto.FLOAT, ["batch", 133, 64, 48]))
 
 
 def standing_pose() -> tuple[np.ndarray, np.ndarray]:

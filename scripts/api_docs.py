@@ -48,6 +48,15 @@ staying exactly as it is, with a soft edge inside the white.""",
 `masks`: `url` (`png_base64` without a store), `score`, `bbox` of each, in the order of the boxes; `mask_count`,
 `image_size`, `processing_time_seconds`. Masks are PNGs of 0 and 255 at the picture's own size; `bbox` is the mask's own
 tight box `[x1, y1, x2, y2]`, x2 and y2 exclusive, null where SAM2 found nothing.""",
+    "mimicmotion": """\
+`video_url` and `minio_key` (`video_base64` without a store), `num_poses`, `num_chunks`, `notes` (what was cropped),
+`processing_time_seconds`.
+
+The result is upright, `resolution` wide and 16:9 high, rounded down to 64 (576x1024); the picture is cropped to that in
+its middle. Poses are taken from every `sample_stride`-th frame of the video, whatever its rate; the MP4 keeps the
+video's speed and sound at any `fps`. A chunk is made of `num_frames`, the picture itself counted as one; chunks share 8
+frames that are crossfaded. Finished chunks are kept on disk for `KEEP_HOURS`: the same job sent again goes on after
+them.""",
 }
 
 

@@ -86,6 +86,14 @@ LAYOUTS: dict[str, Columns] = {
         ("2  What to cut out", "#b58b2a", ["Segment image"]),
         ("3  Masks", "#8A8", ["Save masks"]),
     ],
+    "mimicmotion": [
+        ("1  Inputs", "#3f789e", ["Reference image", "Driving video", "Sample driving video"]),
+        ("2  Reference", "#88A", ["Fit reference", "Reference as frames"]),
+        ("3  Poses", "#b58b2a", ["DWPose models", "Detect reference pose", "Detect pose", "Fit pose"]),
+        ("4  Poses as the model sees them", "#8A8", ["Draw reference pose", "Draw pose"]),
+        ("5  Models", "#a1309b", ["SVD model", "MimicMotion model"]),
+        ("6  Generate", "#A88", ["MimicMotion", "Retime", "Save MP4"]),
+    ],
 }
 
 # Room for what the editor shows in a node: a picture, a player.

@@ -16,6 +16,12 @@ _MOTION_ERROR = re.compile(r"^\[([a-z0-9_]+)\]\s*(.*?)(?:\s*Hint:\s*(.*))?$", re
 _MODEL_SUFFIXES = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin", ".onnx", ".gguf")
 _MAX_TEXT = 600
 
+GATED = {
+    "svd_xt_1_1.safetensors": "It is gated: accept its licence on huggingface.co/stabilityai/"
+    "stable-video-diffusion-img2vid-xt-1-1 with your account, and set HF_TOKEN to download it."
+}
+"""Model files that are given to no one without an account: what to do for each."""
+
 
 def node_name(prompt: Mapping[str, Any], node_id: str, class_type: str = "") -> str:
     """`"title" (class)`; for a node made by another node ("12:3") the title of the one in the graph."""
@@ -40,7 +46,10 @@ def rejection(status: int, body: Any, prompt: Mapping[str, Any]) -> JobError | N
     if not reasons:
         error = answer.get("error")
         reasons = [_reason(error, prompt) if isinstance(error, Mapping) else f"HTTP {status}: {_short(str(body))}"]
-    hint = "Run download_models.py, and check that MODEL_PATH is the folder it wrote to." if missing_model else None
+    hint = None
+    if missing_model:
+        gated = [what for name, what in GATED.items() if any(name in reason for reason in reasons)]
+        hint = " ".join(["`python handler.py --check` lists which files are missing below MODEL_PATH.", *gated])
     return JobError("graph_rejected", detail=" ".join(_sentence(reason) for reason in reasons), hint=hint)
 
 

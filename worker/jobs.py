@@ -87,6 +87,7 @@ class JobRun:
         self.operation: Operation | None = None
         self.request: Any = None
         self.kept: str | None = None
+        self.kept_stays = False
         self.outcome = "cancelled"
         """How the job ended: an error's code, or success; cancelled until it is known."""
 
@@ -100,7 +101,7 @@ class JobRun:
         bound = operation.bind(request, paths, infos, self.prompt_id)
         if bound.kept:
             self.worker.kept.hold(bound.kept)
-            self.kept = bound.kept
+            self.kept, self.kept_stays = bound.kept, bound.stays
         with self.track.stage("wait_for_comfyui", "waiting for ComfyUI"):
             await self.worker.engine_ready()
         with self.track.stage("generate", "the graph was running"):
@@ -265,7 +266,7 @@ class JobRun:
             # Here and not in a thread: a job that is cancelled a second time would leave its files.
             shutil.rmtree(folder, ignore_errors=True)
         if self.kept:
-            self.worker.kept.let_go(self.kept, self.outcome)
+            self.worker.kept.let_go(self.kept, self.outcome, self.kept_stays)
         self.worker.kept.sweep()
 
 

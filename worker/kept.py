@@ -34,9 +34,12 @@ class Kept:
         with contextlib.suppress(FileNotFoundError):
             os.utime(self._folder(name))
 
-    def let_go(self, name: str, outcome: str) -> None:
-        """The job is over; `outcome` is its error's code, or another word. Never raises."""
-        if outcome in STAYS_AFTER and self._hours:
+    def let_go(self, name: str, outcome: str, after_success: bool = False) -> None:
+        """The job is over; `outcome` is its error's code, or success, or cancelled. Never raises.
+
+        after_success: the pieces stay for the next job that asks for the same.
+        """
+        if self._hours and (outcome in STAYS_AFTER or (after_success and outcome == "success")):
             log.info("finished pieces stay for %g hours in %s", self._hours, self._folder(name))
         else:
             shutil.rmtree(self._folder(name), ignore_errors=True)

@@ -30,6 +30,7 @@ MODEL_FOLDERS = (
     "audio_encoders",
     "detection",
     "sam2",
+    "mimicmotion",
     "encoded_prompts",
     "upscale_models",
     "configs",

@@ -34,6 +34,9 @@ MODEL_INPUTS: dict[tuple[str, str], str] = {
     ("CMLoadPoseModels", "detector"): "detection",
     ("CMLoadPoseModels", "pose"): "detection",
     ("CMLoadSAM2", "model"): "sam2",
+    ("CMLoadDWPose", "detector"): "detection",
+    ("CMLoadDWPose", "pose"): "detection",
+    ("CMLoadMimicMotion", "weights"): "mimicmotion",
 }
 """Which inputs of which loaders name a model file, and the folder of MODEL_PATH it is in."""
 

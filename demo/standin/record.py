@@ -24,7 +24,7 @@ from worker.launch import MODEL_FOLDERS
 from worker.settings import Settings
 
 MARKER = "standin-marker"
-SUFFIXES = (".safetensors", ".onnx", ".pt", ".yaml")
+SUFFIXES = (".safetensors", ".onnx", ".pt", ".pth", ".yaml")
 CORE_CLASSES = ("EmptyImage", "SaveImage", "PreviewImage", "VAELoader", "VAEDecode", "EmptyLatentImage")
 
 

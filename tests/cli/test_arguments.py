@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 import run
-from cli.arguments import add_flags, flags_of, given_by, meant_by, spelled_with_hyphens
+from cli.arguments import Local, add_flags, flags_of, given_by, meant_by, spelled_with_hyphens
 from cli.values import Media
 from worker.operations import load_operations
 
@@ -36,6 +36,13 @@ class Sample(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
+    face: str | None = Field(None, description="the face: its address, or as base64")
+    face_url: str | None = None
+    video: str | None = Field(None, description="the dance: its address")
+    video_url: str | None = None
+    video_minio_path: str | None = None
+    mask_base64: str | None = None
+    mask_minio_path: str | None = None
     image_base64: str | None = Field(None, description="the picture as base64 (PNG)")
     image_url: str | None = None
     image_minio_path: str | None = None
@@ -122,20 +129,42 @@ def test_a_picture_by_file_address_and_key(tmp_path):
     file = tmp_path / "a.png"
     file.write_bytes(b"png")
     given = parse("--image", str(file))
-    assert (given.fields, given.files) == ({}, {"image_base64": file})
+    assert (given.fields, given.files, given.locals) == ({}, {"image_base64": file}, [])
     assert parse("--image", "HTTPS://x/a.png").fields == {"image_url": "HTTPS://x/a.png"}
     assert parse("--image", "minio:in/a.png").fields == {"image_minio_path": "in/a.png"}
 
 
-def test_a_video_can_be_no_file_of_this_machine(tmp_path, capsys):
+def test_a_bare_field_is_of_the_same_flag(tmp_path):
+    file = tmp_path / "a"
+    file.write_bytes(b"?")
+    assert parse("--face", str(file)).files == {"face": file}
+    assert parse("--face", "https://x/a").fields == {"face_url": "https://x/a"}
+    given = parse("--video", str(file))  # never as base64
+    assert (given.fields, given.files) == ({}, {})
+    assert given.locals == [Local(file, {"url": "video_url", "key": "video_minio_path"})]
+    fields = {flag.names[0]: flag.fields for flag in flags_of(Sample)}
+    assert fields["video"] == ("video", "video_url", "video_minio_path")
+    assert "the dance; a file of this machine, or an http(s) URL, or minio:KEY" in help_text()
+
+
+def test_a_file_without_a_field_for_base64_goes_another_way(tmp_path):
     file = tmp_path / "a.mp4"
     file.write_bytes(b"mp4")
-    said = refused(capsys, "--driving-video", str(file))
-    for words in ("--driving-video", "a file of this machine", "http(s) URL", "minio:KEY"):
+    given = parse("--driving-video", str(file))
+    assert (given.fields, given.files) == ({}, {})
+    assert given.locals == [Local(file, {"key": "driving_video_path", "url": "driving_video_url"})]
+
+
+def test_a_form_that_no_field_takes_is_refused(capsys):
+    said = refused(capsys, "--mask", "https://x/a.png")
+    for words in ("--mask", "is an http(s) URL", "a file of this machine or minio:KEY"):
         assert words in said
-    # The last word of a name is enough where it is alone.
-    assert parse("--video", "minio:a.mp4").fields == {"driving_video_path": "a.mp4"}
-    assert parse("--video", "http://x/a.mp4").fields == {"driving_video_url": "http://x/a.mp4"}
+
+
+def test_the_last_word_of_a_name_is_enough_where_it_is_alone():
+    avatar = load_operations()["avatar"].request
+    assert parse("--video", "minio:a.mp4", request=avatar).fields == {"driving_video_path": "a.mp4"}
+    assert parse("--video", "http://x/a.mp4", request=avatar).fields == {"driving_video_url": "http://x/a.mp4"}
 
 
 def test_a_file_that_is_not_there_is_told(capsys):

@@ -18,13 +18,13 @@ LONG = {**BRIEF, "steps": 100}
 """Runs long enough to be disturbed, and hears of it: a node stops between two of its steps."""
 
 
-def grey_video() -> bytes:
-    """Twelve frames of one grey, of the job's own proportions: bars at its sides would be something to see."""
+def grey_video(frames: int = 12) -> bytes:
+    """Frames of one grey, of the job's own proportions: bars at its sides would be something to see."""
     file = io.BytesIO()
     with av.open(file, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=24)
         stream.width, stream.height, stream.pix_fmt = 256, 128, "yuv420p"
-        for number in range(12):
+        for number in range(frames):
             frame = av.VideoFrame.from_ndarray(np.full((128, 256, 3), 128, np.uint8), format="rgb24")
             frame.pts, frame.time_base = number, Fraction(1, 24)
             container.mux(stream.encode(frame))

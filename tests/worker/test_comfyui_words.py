@@ -34,6 +34,14 @@ def test_a_real_rejection_in_plain_words():
     assert "\"VAE\" (VAELoader): the model file 'x.safetensors' (input vae_name) is not there." in error.message
 
 
+def test_a_gated_file_that_is_missing_comes_with_its_page_and_the_variable():
+    gated = json.loads(json.dumps(REAL_REJECTION).replace("x.safetensors", "svd_xt_1_1.safetensors"))
+    for body, told in ((gated, True), (REAL_REJECTION, False)):
+        hint = rejection(400, body, {}).hint
+        assert "handler.py --check" in hint
+        assert ("stabilityai/stable-video-diffusion-img2vid-xt-1-1" in hint and "HF_TOKEN" in hint) == told
+
+
 @pytest.mark.parametrize("body", ["<html>502</html>", {}, {"error": "no"}, None, []])
 def test_a_rejection_of_unknown_shape_is_still_one(body):
     assert rejection(502, body, {}).code == "graph_rejected"

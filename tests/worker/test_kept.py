@@ -49,6 +49,16 @@ def test_nothing_to_sweep_is_no_trouble(kept):
     kept.let_go("clip-0123", "success")
 
 
+@pytest.mark.parametrize(
+    ("outcome", "hours", "left"), [("success", 24, True), ("cancelled", 24, False), ("success", 0, False)]
+)
+def test_pieces_that_answer_again_stay_after_success(tmp_path, outcome, hours, left):
+    kept = Kept(tmp_path, hours, job_timeout_s=1200)
+    folder = pieces(kept)
+    kept.let_go("clip-0123", outcome, after_success=True)
+    assert folder.exists() == left
+
+
 def test_a_folder_in_use_counts_as_new_for_another_worker_on_the_same_volume(kept, tmp_path):
     folder = pieces(kept, hours_old=100)
     kept.hold("clip-0123")

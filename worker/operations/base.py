@@ -43,12 +43,14 @@ class Bound:
     """A graph ready to run: the API prompt, and {title: share of the time} of the nodes that will run.
 
     kept: the folder of finished pieces below ComfyUI's user folder (Keep Frames) that a later run of the same job
-    goes on from; None where the graph keeps nothing.
+    goes on from; None where the graph keeps nothing. stays: a job that succeeded leaves it there for KEEP_HOURS, too,
+    so that the same job is answered from it.
     """
 
     prompt: dict[str, Any]
     weights: dict[str, float]
     kept: str | None = None
+    stays: bool = False
 
 
 @dataclass(frozen=True)

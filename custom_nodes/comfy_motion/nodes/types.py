@@ -9,3 +9,5 @@ POSE = io.Custom("CM_POSE")  # pose.keypoints.Pose
 POSE_MODELS = io.Custom("CM_POSE_MODELS")  # pose.models.PoseModels
 SAM2 = io.Custom("CM_SAM2")  # segment.model.Sam2
 SEGMENTS = io.Custom("CM_SEGMENTS")  # list of segment.image.Segment, one a mask
+DWPOSE_MODELS = io.Custom("CM_DWPOSE_MODELS")  # mimicmotion.models.DWPoseModels
+DWPOSES = io.Custom("CM_DWPOSES")  # mimicmotion.people.DWPoses

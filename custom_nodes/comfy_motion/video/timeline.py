@@ -67,9 +67,9 @@ def resample(
     The number of output frames is (end - start) * fps rounded to the nearest, halves up.
     Raises MotionError range_outside_video, invalid_range, video_too_short.
     """
-    start, end = _checked_range(duration, fps, start_time, end_time)
+    start, end = checked_range(duration, fps, start_time, end_time)
     count = floor((end - start) * fps + Fraction(1, 2))
-    indices = tuple(max(bisect_right(times, start + i / fps + CLOCK_GRACE) - 1, 0) for i in range(count))
+    indices = tuple(shown_at(times, start + i / fps) for i in range(count))
     if len(set(indices)) < 2:
         raise MotionError(
             "video_too_short",
@@ -80,9 +80,18 @@ def resample(
     return Timeline(indices, fps, start, start + count / fps)
 
 
-def _checked_range(
+def shown_at(times: Sequence[Fraction], time: Fraction) -> int:
+    """The number of the frame that a player shows at `time`."""
+    return max(bisect_right(times, time + CLOCK_GRACE) - 1, 0)
+
+
+def checked_range(
     duration: Fraction, fps: Fraction, start: Fraction, end_time: Fraction | None
 ) -> tuple[Fraction, Fraction]:
+    """start_time and end_time as the range that is meant, seconds; up to one frame beyond the end counts as the end.
+
+    Raises MotionError range_outside_video, invalid_range.
+    """
     end = duration if end_time is None else end_time
     if end_time is not None and end <= start:
         raise MotionError(
