@@ -31,6 +31,8 @@ SVD_EVALUATION = 79.9
 """TFLOP of SVD's UNet for 25 frames at 1024x576, once; guidance needs two. Counted by `count_svd`."""
 SVD_DECODE = 173.6
 """TFLOP of its decoder for the same frames."""
+MIMICMOTION_EVALUATION, MIMICMOTION_DECODE = 230.4, 499.9
+"""TFLOP of the same UNet for MimicMotion's 72 frames at 576x1024, and of decoding them in eights. PoseNet has 0.4."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,10 @@ def table() -> str:
     """The claims beside their floors."""
     wan = wan_evaluation(832, 480, 81)
     one = f"one evaluation: Wan2.2 I2V 832x480x81 {wan:.0f} TFLOP, SVD 25 frames 1024x576 {SVD_EVALUATION} TFLOP"
-    return "\n".join([one, *(claim.text() for claim in claims())])
+    chunk = 25 * 2 * MIMICMOTION_EVALUATION + MIMICMOTION_DECODE
+    dance = f"a MimicMotion chunk, 72 frames, 25 steps: {chunk:.0f} TFLOP"
+    dance += "".join(f"; {card} {chunk / peak:.0f} s" for card, (peak, _) in PEAKS.items())
+    return "\n".join([one, dance, *(claim.text() for claim in claims())])
 
 
 def main() -> None:

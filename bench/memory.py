@@ -17,11 +17,13 @@ A minute of video takes 10 to 15 minutes on 2 idle cores, with --allocator defau
 """
 
 import argparse
+import itertools
 import json
 import os
 import tempfile
 import threading
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -34,7 +36,7 @@ import psutil
 import requests
 
 from cli.client import EndpointClient
-from demo.sample import ASSETS, FPS, SOUND_RATE, VIDEO_SIZE, draw_driving_frames, melody
+from demo.sample import ASSETS, FPS, SOUND_RATE, draw_driving_frames, melody
 from demo.tiny import tiny_models
 from demo.world import KEEP_MEMORY, ROOT, World
 
@@ -47,14 +49,21 @@ PERIOD = 48  # frames after which the drawn movement repeats
 def write_driving(path: Path, seconds: int) -> None:
     """The project's own driving video, waving on for as long as wanted, with sound."""
     pictures = list(draw_driving_frames(PERIOD))
+    write_with_sound(path, (pictures[number % PERIOD] for number in range(seconds * FPS)), seconds, FPS)
+
+
+def write_with_sound(path: Path, pictures: Iterable[np.ndarray], seconds: int, fps: int) -> None:
+    """H.264 of the pictures, uint8 [h, w, 3], and so many seconds of melody."""
+    pictures = iter(pictures)
+    first = next(pictures)
     with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
-        video = container.add_stream("libx264", rate=FPS, options={"crf": "27", "preset": "veryfast"})
-        video.width, video.height = VIDEO_SIZE
+        video = container.add_stream("libx264", rate=fps, options={"crf": "27", "preset": "veryfast"})
+        video.height, video.width = first.shape[:2]
         video.pix_fmt = "yuv420p"
         audio = container.add_stream("aac", rate=SOUND_RATE, layout="stereo")
-        for number in range(seconds * FPS):
-            frame = av.VideoFrame.from_ndarray(pictures[number % PERIOD], format="rgb24")
-            frame.pts, frame.time_base = number, Fraction(1, FPS)
+        for number, picture in enumerate(itertools.chain([first], pictures)):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, fps)
             container.mux(video.encode(frame))
         container.mux(video.encode(None))
         sound = melody(seconds)
