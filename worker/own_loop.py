@@ -44,15 +44,15 @@ class OwnLoop:
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run it there, from another loop. Cancelled here, it is cancelled there, and its clean-up is waited for."""
         result: Future[T] = Future()
-        started: Future[asyncio.Task[T]] = Future()
-        self._loop.call_soon_threadsafe(lambda: started.set_result(self._start(work, result)))
-        task = await asyncio.wrap_future(started)
+        started: list[asyncio.Task[T]] = []
+        self._loop.call_soon_threadsafe(lambda: started.append(self._start(work, result)))
         over = asyncio.wrap_future(result)
         try:
             return await asyncio.shield(over)
         except asyncio.CancelledError:
             if not over.done():
-                self._loop.call_soon_threadsafe(task.cancel)
+                # After the call above, however early the cancel came: the loop takes calls in their order.
+                self._loop.call_soon_threadsafe(lambda: started[0].cancel())
                 with contextlib.suppress(asyncio.CancelledError):
                     await asyncio.wait([over])
             raise

@@ -168,9 +168,11 @@ def relative_error(value: torch.Tensor, expected: torch.Tensor) -> float:
 
 async def forget_results(engine: Engine) -> None:
     """Empties ComfyUI's own memory of results; what Keep Frames has on disk stays."""
-    async with engine.client() as client:
-        await client.free_memory()
-    await asyncio.sleep(0.5)  # it does so between two prompts, in a thread of its own
+    # It does so between two prompts, in a thread of its own; asked as a prompt ends, that thread may sleep through it.
+    for _ in range(2):
+        async with engine.client() as client:
+            await client.free_memory()
+        await asyncio.sleep(0.5)
 
 
 def kept_folder(engine: Engine, keep: str) -> Path:

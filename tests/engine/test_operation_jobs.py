@@ -111,7 +111,9 @@ def test_a_chain_whose_comfyui_dies_goes_on_after_the_last_finished_scene(jobs, 
     is_right(base64.b64decode(again["video_base64"]), tmp_path, Expected(256, 192, 16, 25, has_audio=False))
     assert [segment["seed"] for segment in again["segments"]] == [6, 77]
     assert [segment["num_frames"] for segment in again["segments"]] == [5, 21]
-    assert not list((jobs.base / "user").rglob("*.nut")), "what was kept is gone once the job has succeeded"
+    assert not list((jobs.base / "user" / "comfy_motion" / "kept").glob("i2v-*")), (
+        "what was kept is gone once the job has succeeded"
+    )
 
 
 def test_animate_moves_only_what_the_mask_allows(jobs, tmp_path):

@@ -54,6 +54,28 @@ async def test_cancelled_here_is_cancelled_there_after_its_clean_up(own):
     assert await own.run(where()) == "worker loop"  # the loop itself goes on
 
 
+@pytest.mark.parametrize("turns", range(4))
+async def test_a_cancel_that_comes_at_once_leaves_nothing_running(own, turns):
+    ended: list[str] = []
+
+    async def work():
+        try:
+            await asyncio.sleep(0.5)
+            ended.append("by itself")
+        except asyncio.CancelledError:
+            ended.append("cancelled")
+            raise
+
+    task = asyncio.ensure_future(own.run(work()))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.sleep(0.6)
+    assert ended in ([], ["cancelled"])
+
+
 def test_leaving_cancels_what_still_runs():
     stopped = threading.Event()
 
