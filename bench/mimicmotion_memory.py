@@ -171,7 +171,8 @@ async def dance(engine: Engine, seconds: int, name: str, resolution: int) -> dic
         "chunks": chunks,
         "peak_mib": round(memory.peak),
         "seconds": round(took),
-        "second_half_mib_a_minute": round(memory.growth() / (seconds / 4 / 60), 1),
+        # In less than a minute it would be what the stages of a run differ by.
+        "second_half_mib_a_minute": round(memory.growth() / (seconds / 4 / 60), 1) if seconds >= 60 else None,
         "peak_mib_by_node": memory.by_node(),
         "course": course(memory.samples),
     }
@@ -248,9 +249,10 @@ def lines_of(found: dict[str, Any]) -> list[str]:
     lines = [f"{found['size']}, 1 step, tiny weights, {found['cores']} cores, allocator {found['allocator']}\n"]
     lines.append("  length    poses   chunks   peak RSS   second half   takes")
     for run in results:
+        growth = run["second_half_mib_a_minute"]
         lines.append(
             f"  {run['seconds_of_video']:4d} s {run['poses']:8d} {run['chunks']:8d} {run['peak_mib']:6d} MiB"
-            f" {run['second_half_mib_a_minute']:+7.1f} MiB/min {run['seconds']:5d} s"
+            f" {'' if growth is None else f'{growth:+.1f} MiB/min':>14} {run['seconds']:5d} s"
         )
     lines.append("\n  most while the node ran, MiB")
     for title, mib in last["peak_mib_by_node"].items():
