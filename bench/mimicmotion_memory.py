@@ -7,7 +7,7 @@ no guidance, 64x64 (--resolution: the short side), chunks of 72 frames. The driv
 second with sound; every other frame is used. Each length has a ComfyUI of its own, in which a dance of 3 seconds comes
 first: loading the models is no part of the run. Counted is the most that the process had resident (RSS) from then to
 the MP4's end, by the kernel's own high-water mark. Aim: the longest at most 15 % above the shortest, else the exit
-code is 1. At 64x64 that shows a leak of one float picture a pose; one of bytes shows from --resolution 128 on.
+code is 1. At 64x64 that shows a leak of one float picture a pose; one of bytes needs a larger --resolution.
 
 Before it counts, the run has to have been one: somebody in every frame, every chunk made (no two have the same poses),
 and an MP4 of the right length with sound.
