@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from cli.arguments import Given
-from cli.local_files import probe_local_video
 from cli.results import download
 from worker.errors import JobError
-from worker.media import probe_image
+from worker.media import probe_any_video, probe_image
 from worker.operations import Info, Operation
 from worker.operations.base import parse_model
 from worker.settings import Settings
@@ -67,7 +66,7 @@ def _check_files(operation: Operation, request: Any, files: Mapping[str, Path]) 
     for role, one in wanted.items():
         if path := files.get(one.source.field):
             try:
-                infos[role] = probe_image(path, one.min_side) if one.kind == "image" else probe_local_video(path)
+                infos[role] = probe_image(path, one.min_side) if one.kind == "image" else probe_any_video(path)
             except JobError as error:
                 raise error.with_field(one.source.field) from None
     if infos.keys() == wanted.keys():

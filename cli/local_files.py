@@ -5,7 +5,6 @@ Without them a worker of this process fetches it from this process (cli.loopback
 """
 
 import asyncio
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +12,7 @@ from typing import Any, NamedTuple
 
 from cli.arguments import Given, Local
 from worker.errors import JobError
-from worker.filetype import head_of, seen, sniff
-from worker.media import VideoInfo, probe_video
+from worker.filetype import file_sha256, head_of, sniff
 from worker.settings import Settings
 from worker.store import ObjectStore
 
@@ -24,18 +22,17 @@ NOT_YET_SERVED = "http://127.0.0.1/"
 
 
 class _Kind(NamedTuple):
-    """What becomes of a file: the ending of its key, its MIME type, and the demuxer of a video."""
+    """What becomes of a file: the ending of its key, and its MIME type."""
 
     ending: str
     content_type: str
-    demuxer: str = ""
 
 
 _KINDS = {
-    "MP4": _Kind("mp4", "video/mp4", "mov"),
-    "MOV": _Kind("mov", "video/quicktime", "mov"),
-    "Matroska": _Kind("mkv", "video/x-matroska", "matroska"),
-    "AVI": _Kind("avi", "video/x-msvideo", "avi"),
+    "MP4": _Kind("mp4", "video/mp4"),
+    "MOV": _Kind("mov", "video/quicktime"),
+    "Matroska": _Kind("mkv", "video/x-matroska"),
+    "AVI": _Kind("avi", "video/x-msvideo"),
     "JPEG": _Kind("jpg", "image/jpeg"),
     "PNG": _Kind("png", "image/png"),
     "WebP": _Kind("webp", "image/webp"),
@@ -95,14 +92,6 @@ def upload(brought: Brought, on_news: Callable[[dict[str, Any]], None]) -> None:
         asyncio.run(_put(brought.store, path, key))
 
 
-def probe_local_video(path: Path) -> VideoInfo:
-    """What the worker will see of a video of this machine. Raises JobError as worker.media.fetch_video does."""
-    kind = _KINDS.get(sniff(head_of(path)))
-    if kind is None or not kind.demuxer:
-        raise JobError("not_a_video", **seen(sniff(head_of(path))))
-    return probe_video(path, kind.demuxer)
-
-
 async def _put(store: ObjectStore, path: Path, key: str) -> None:
     try:
         if (await store.stat(key)).size == path.stat().st_size:  # the key is the content's hash
@@ -117,9 +106,7 @@ async def _put(store: ObjectStore, path: Path, key: str) -> None:
 
 def _key_of(path: Path) -> str:
     kind = _KINDS.get(sniff(head_of(path)))
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return f"{FOLDER}/{digest}.{kind.ending if kind else 'bin'}"
+    return f"{FOLDER}/{file_sha256(path)}.{kind.ending if kind else 'bin'}"
 
 
 def _check_size(path: Path, name: str, settings: Settings) -> None:

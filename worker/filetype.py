@@ -1,5 +1,6 @@
 """What a file is by its first bytes, and how that is said. Names and MIME types are hearsay."""
 
+import hashlib
 from pathlib import Path
 from typing import TypedDict
 
@@ -40,6 +41,12 @@ def head_of(path: Path) -> bytes:
     """The first bytes of a file."""
     with path.open("rb") as file:
         return file.read(HEAD_BYTES)
+
+
+def file_sha256(path: Path) -> str:
+    """64 hex digits of a file's content, read piece by piece."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class Seen(TypedDict):

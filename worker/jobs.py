@@ -172,7 +172,7 @@ class JobRun:
         if wanted.kind == "image":
             info: Info = await fetch_image(wanted.source, path, inputs, wanted.min_side)
         else:
-            info = await fetch_video(wanted.source, path, inputs)
+            info = await fetch_video(wanted.source, path, inputs, wanted.digest)
         with path.open("rb") as file:
             named = path.with_suffix(SUFFIXES.get(sniff(file.read(4096)), ""))
         return path.rename(named), info

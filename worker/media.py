@@ -5,7 +5,6 @@ playlist or another text that would send a decoder elsewhere is never opened as 
 """
 
 import asyncio
-import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ from typing import Literal, TypeVar
 
 from .base64_input import write_base64
 from .errors import JobError
-from .filetype import head_of, seen, sniff
+from .filetype import file_sha256, head_of, seen, sniff
 from .guard import GuardedFetcher
 from .pictures import ImageInfo, probe_image
 from .probe import VideoInfo, check_range, probe_video
@@ -30,6 +29,7 @@ __all__ = [
     "check_range",
     "fetch_image",
     "fetch_video",
+    "probe_any_video",
     "probe_image",
     "probe_video",
     "safe_key",
@@ -99,24 +99,31 @@ async def fetch_image(source: Source, dest: Path, inputs: Inputs, min_side: int)
     """
 
     def check() -> ImageInfo:
-        return replace(probe_image(dest, min_side), sha256=_sha256(dest))
+        return replace(probe_image(dest, min_side), sha256=file_sha256(dest))
 
     return await _fetch(source, dest, inputs, inputs.max_image_bytes, check)
 
 
-async def fetch_video(source: Source, dest: Path, inputs: Inputs) -> VideoInfo:
+async def fetch_video(source: Source, dest: Path, inputs: Inputs, digest: bool = False) -> VideoInfo:
     """Fetch a video to `dest` and prove that it can be read. On any error nothing is left at `dest`.
 
-    Raises JobError with the source's field: as fetch_image, but not_a_video, video_unreadable, video_too_short.
+    digest: fill in its sha256, too; a long video is read once more for that. Raises JobError with the source's field:
+    as fetch_image, but not_a_video, video_unreadable, video_too_short.
     """
 
     def check() -> VideoInfo:
-        kind = sniff(head_of(dest))
-        if kind not in _DEMUXERS:
-            raise JobError("not_a_video", **seen(kind))
-        return replace(probe_video(dest, _DEMUXERS[kind]), sha256=_sha256(dest))
+        info = probe_any_video(dest)
+        return replace(info, sha256=file_sha256(dest)) if digest else info
 
     return await _fetch(source, dest, inputs, inputs.max_video_bytes, check)
+
+
+def probe_any_video(path: Path) -> VideoInfo:
+    """`probe_video` with the one demuxer of what the first bytes say. Raises not_a_video, too, for other files."""
+    kind = sniff(head_of(path))
+    if kind not in _DEMUXERS:
+        raise JobError("not_a_video", **seen(kind))
+    return probe_video(path, _DEMUXERS[kind])
 
 
 async def _fetch(source: Source, dest: Path, inputs: Inputs, max_bytes: int, check: Callable[[], T]) -> T:
@@ -138,8 +145,3 @@ async def _fetch(source: Source, dest: Path, inputs: Inputs, max_bytes: int, che
     except JobError as error:
         dest.unlink(missing_ok=True)
         raise error.with_field(source.field) from None
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

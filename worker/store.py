@@ -5,7 +5,6 @@ and 5xx answers, backing off with jitter. Errors name the endpoint, the bucket a
 """
 
 import asyncio
-import hashlib
 import random
 import ssl
 import threading
@@ -21,6 +20,7 @@ from minio.error import MinioException, S3Error
 from urllib3.exceptions import HTTPError
 
 from .errors import JobError
+from .filetype import file_sha256
 from .s3_connection import describe, make_pool, may_pass
 from .settings import Settings
 
@@ -161,7 +161,7 @@ class ObjectStore:
             part.unlink(missing_ok=True)
 
     def _put(self, path: Path, key: str, content_type: str, stop: threading.Event) -> str:
-        size, sha256 = path.stat().st_size, _sha256(path)
+        size, sha256 = path.stat().st_size, file_sha256(path)
         if self._has(key, size, sha256, stop):
             return sha256
         with path.open("rb") as file:
@@ -230,8 +230,3 @@ class _Stoppable:
         if self._stop.is_set():
             raise JobError("cancelled")
         return self._file.read(size)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -17,12 +17,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from worker.filetype import file_sha256
 from worker.find_comfyui import FoundComfyUI
 
 log = logging.getLogger(__name__)
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
-_CHUNK = 8 * 2**20
 
 MODEL_INPUTS: dict[tuple[str, str], str] = {
     ("UNETLoader", "unet_name"): "diffusion_models",
@@ -147,11 +147,7 @@ def _sha256(path: Path) -> str:
     if path.is_dir():
         lines = [f"{_sha256(p)}  {p.relative_to(path)}\n" for p in sorted(path.rglob("*")) if p.is_file()]
         return hashlib.sha256("".join(lines).encode()).hexdigest()
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+    return file_sha256(path)
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:

@@ -168,7 +168,7 @@ def test_three_windows_give_exactly_the_frames_of_the_driving_video(world, monke
 def test_a_window_is_given_what_the_one_before_made(world, monkeypatch):
     """The continued frames are the last ones kept, also when a window adds fewer than the overlap takes."""
     from custom_nodes.comfy_motion.avatar import animate
-    from custom_nodes.comfy_motion.avatar.windows import plan_windows
+    from custom_nodes.comfy_motion.clips.windows import plan_windows
 
     length, overlap, driving = 9, 5, driving_videos(15)
     windows = plan_windows(driving.num_frames, length, overlap)

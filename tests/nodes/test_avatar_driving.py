@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from custom_nodes.comfy_motion.avatar.driving import DrivingVideos
-from custom_nodes.comfy_motion.avatar.windows import plan_windows
+from custom_nodes.comfy_motion.clips.windows import plan_windows
 from custom_nodes.comfy_motion.video.frames import Frames, TensorFrames, TensorMasks
 
 

@@ -238,3 +238,7 @@ def test_failures_of_nodes_are_laid_at_the_right_field():
     assert OPERATION.field_of("video_unreadable", "Save MP4", request) == "video_minio_path"
     assert OPERATION.field_of("not_an_image", "Reference image", request) == "image_minio_path"
     assert OPERATION.field_of("model_file", "MimicMotion model", request) is None
+
+
+def test_the_dance_is_hashed_because_its_chunks_are_found_by_it():
+    assert OPERATION.wanted(ASKED.parse())["video"].digest

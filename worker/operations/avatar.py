@@ -5,17 +5,18 @@ pinned graph to them.
 """
 
 import re
-import secrets
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, model_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationInfo, model_validator
 
 from worker.errors import JobError
 from worker.finished import Expected
 from worker.graph import Graph, NodeName, Values, load_graph
-from worker.media import Source, VideoInfo
+from worker.media import VideoInfo
+from worker.operations import fields
 from worker.operations.base import WORKFLOWS, Bound, Info, Output, Results, Wanted, parse_model, refusal
+from worker.operations.fields import Link
 from worker.operations.shares import running, shares_of
 from worker.settings import Settings
 from worker.store import expires_at
@@ -63,7 +64,6 @@ SHARES = {
 """Shares of the time, in percent: sampling is most of it. Only the smoothness of the percentage depends on them."""
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_MAX_PIXELS = 1920 * 1088
 MIN_PICTURE_SIDE = 128
 """Pixels. CLIP vision looks at 224; far below that there is no face left to keep."""
 
@@ -76,16 +76,13 @@ def _safe_id(value: str, info: ValidationInfo) -> str:
 
 
 Id = Annotated[str, AfterValidator(_safe_id)]
-Link = Annotated[str, Field(min_length=1, max_length=4096)]
 # A latent pixel is 8 pixels and the model's patches are 2 latent pixels: 16. Below 64 there is nothing to see of a
 # person; above 1920x1088 attention alone takes over four times as long as at the 1280x720 the model was made for.
 Side = Annotated[int, Field(ge=64, le=1920, multiple_of=16)]
 
 
-class AvatarRequest(BaseModel):
+class AvatarRequest(fields.Request):
     """`input` of an avatar job. Times in seconds, sizes in pixels."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
     input_image_url: Link | None = Field(None, description="http(s) URL of the picture of the person")
     input_image_minio_path: Link | None = Field(None, description="or its key in the bucket")
@@ -113,11 +110,8 @@ class AvatarRequest(BaseModel):
     )
     steps: int = Field(6, ge=1, le=100, description="sampling steps, for the step-distilled LoRA")
     guidance_scale: float = Field(1.0, ge=1, le=20, description="above 1 every step takes twice as long")
-    seed: int = Field(
-        default_factory=lambda: secrets.randbelow(2**63),
-        ge=0,
-        lt=2**63,
-        description="the same seed, the same video; absent: any",
+    seed: fields.Seed = Field(
+        default_factory=fields.random_seed, description="the same seed, the same video; absent: any"
     )
     presign: bool = Field(True, description="answer a presigned URL too")
 
@@ -136,7 +130,7 @@ class AvatarRequest(BaseModel):
         if self.end_time is not None and self.end_time <= self.start_time:
             text = f"`end_time` is {self.end_time} and `start_time` is {self.start_time}."
             raise refusal("invalid_range", text, "end_time")
-        if self.width * self.height > _MAX_PIXELS:
+        if self.width * self.height > fields.MAX_AREA:
             text = f"`width` x `height` is {self.width}x{self.height}; the most is 1920x1088 pixels, either way round."
             raise refusal("invalid_value", text, "width")
         return self
@@ -189,8 +183,8 @@ class Avatar:
 
     def wanted(self, request: AvatarRequest) -> dict[str, Wanted]:
         return {
-            "picture": Wanted(_source(request, request.image_field), "image", MIN_PICTURE_SIDE),
-            "driving": Wanted(_source(request, request.video_field), "video"),
+            "picture": Wanted(fields.source_of(request, request.image_field), "image", MIN_PICTURE_SIDE),
+            "driving": Wanted(fields.source_of(request, request.video_field), "video"),
         }
 
     def expected(self, request: AvatarRequest, infos: Mapping[str, Info]) -> Expected:
@@ -255,7 +249,3 @@ class Avatar:
 def _bound(graph: Graph, values: Values) -> Bound:
     prompt = running(graph.bind(values), [SAVE[0]])
     return Bound(prompt, shares_of(prompt, [SAVE[0]], SHARES))
-
-
-def _source(request: AvatarRequest, field: str) -> Source:
-    return Source(field, getattr(request, field), "url" if field.endswith("_url") else "key")

@@ -31,11 +31,15 @@ Info = ImageInfo | VideoInfo
 
 @dataclass(frozen=True)
 class Wanted:
-    """One input file: where it comes from and what it must be. `min_side`: pixels, of a picture's shorter side."""
+    """One input file: where it comes from and what it must be.
+
+    min_side: pixels, of a picture's shorter side. digest: a video's sha256 is needed; a picture's is always there.
+    """
 
     source: Source
     kind: Literal["image", "video"]
     min_side: int = 0
+    digest: bool = False
 
 
 @dataclass(frozen=True)

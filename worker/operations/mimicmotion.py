@@ -155,7 +155,7 @@ class MimicMotion:
     def wanted(self, request: MimicMotionRequest) -> dict[str, Wanted]:
         return {
             "image": Wanted(_source(request, request.image_field), "image", MIN_PICTURE_SIDE),
-            "video": Wanted(_source(request, request.video_field), "video"),
+            "video": Wanted(_source(request, request.video_field), "video", digest=True),
         }
 
     def expected(self, request: MimicMotionRequest, infos: Mapping[str, Info]) -> Expected:

@@ -15,12 +15,12 @@ from typing import Any, Protocol
 
 import torch
 
+from ..clips.progress import WindowProgress
+from ..clips.windows import Window, plan_windows
 from ..video.colour_match import match
 from ..video.frames import Frames, to_uint8
 from .conditioning import AUTHORS, Rules, WindowInput, condition_window, encode_reference
 from .driving import DrivingVideos
-from .progress import WindowProgress
-from .windows import Window, plan_windows
 
 CHUNK = 8  # frames turned to 8 bits at a time
 

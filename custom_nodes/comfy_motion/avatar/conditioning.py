@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
+from ..clips.windows import ping_pong
 from .letterbox import FITS, letterbox
-from .windows import ping_pong
 
 FACE_SIZE = 512
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import torch
 
+from ..clips.windows import Window
 from ..video.frames import Frames, Masks
 from .conditioning import WindowPixels
-from .windows import Window
 
 
 @dataclass

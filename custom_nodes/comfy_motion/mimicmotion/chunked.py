@@ -20,10 +20,10 @@ from typing import Any
 
 import torch
 
-from ..avatar.progress import WindowProgress
-from ..avatar.windows import Window
 from ..clips import keep
 from ..clips.decode import decode
+from ..clips.progress import WindowProgress
+from ..clips.windows import Window
 from ..errors import MotionError
 from ..scratch import scratch_folder
 from ..video.chunks import SHORTEST, Chunk, crossfade, plan_chunks

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from ..svd.augment import with_noise
+
 FPS, MOTION_BUCKET = 7, 127  # what the model is told, whatever the video's rate; core subtracts 1 (fact 4)
 CLIP_SIZE = 224
 SHRINK = 8  # pixels a side of one latent
@@ -74,11 +76,8 @@ def clip_embedding(clip_vision: Any, picture: torch.Tensor) -> torch.Tensor:
 
 
 def picture_latent(vae: Any, picture: torch.Tensor, noise: torch.Tensor, strength: float) -> torch.Tensor:
-    """The VAE's mean for the picture with noise, unscaled, [1, 4, h/8, w/8] (fact 2).
-
-    The noise counts on -1..1, which is half of it on the 0..1 of `picture`; nothing is clamped.
-    """
-    return vae.encode(picture + 0.5 * strength * noise.movedim(1, -1).to(picture))
+    """The VAE's mean for the picture with noise, unscaled, [1, 4, h/8, w/8] (fact 2)."""
+    return vae.encode(with_noise(picture, strength, noise.movedim(1, -1)))
 
 
 def conditions(embedding: torch.Tensor, latent: torch.Tensor, strength: float) -> tuple[list, list]:

@@ -1,10 +1,8 @@
 """The two ONNX models of DWPose: YOLOX finds people, RTMPose ("dw-ll") finds 133 points on each of them."""
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import ClassVar
 
-from ..pose.models import OnnxModel, fits
+from ..pose.models import OnnxModel, PoseModels, fits
 
 DETECTOR_INPUT = (640, 640)  # height, width
 POSE_INPUT = (384, 288)
@@ -39,21 +37,7 @@ class DWPoseOnnx(OnnxModel):
         return "another kind of model"
 
 
-class DWPoseModels:
-    """DWPose's detector and pose model, each opened when first used."""
+class DWPoseModels(PoseModels):
+    """DWPose's detector and pose model."""
 
-    def __init__(
-        self,
-        detector: str | Path,
-        pose: str | Path,
-        device: str = "auto",
-        make_room: Callable[[int], None] | None = None,
-    ):
-        """Paths of the ONNX files; device "auto" (CUDA if it is really there), "cuda" or "cpu"."""
-        self.detector = DWPoseOnnx(detector, "detector", device, make_room)
-        self.pose = DWPoseOnnx(pose, "pose", device, make_room)
-
-    def close(self) -> None:
-        """Gives both models' memory back; they are opened again when needed."""
-        self.detector.close()
-        self.pose.close()
+    onnx = DWPoseOnnx

@@ -11,7 +11,7 @@ from ..avatar.driving import DrivingVideos
 from ..avatar.face_once import encode_face_once
 from ..avatar.letterbox import letterbox
 from ..avatar.prompt_cache import PromptCache
-from ..avatar.windows import SHORTEN
+from ..clips.windows import SHORTEN
 from ..video.segments import SegmentWriter
 from .types import FRAMES, MASKS
 from .wan_animate import CATEGORY, MAX_SIZE, CMWanAnimateConditioning, rule_inputs

@@ -2,7 +2,6 @@
 
 import logging
 
-import folder_paths
 from comfy_api.latest import io
 
 from ..mimicmotion.detect import detect
@@ -11,7 +10,7 @@ from ..mimicmotion.fit import fit
 from ..mimicmotion.models import DWPoseModels
 from ..mimicmotion.reference import ORIENTATIONS, fit_reference, what_was_cut
 from . import types
-from .pose import make_room, register_folder
+from .pose import make_room, onnx_inputs, onnx_paths
 from .progress import progress
 
 CATEGORY = "comfy-motion/mimicmotion"
@@ -23,29 +22,18 @@ log = logging.getLogger(__name__)
 class CMLoadDWPose(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        files = folder_paths.get_filename_list(register_folder())
         return io.Schema(
             node_id="CMLoadDWPose",
             display_name="Load DWPose",
             category=CATEGORY,
             description="DWPose's ONNX person detector and whole-body pose model, as MimicMotion uses them.",
-            inputs=[
-                io.Combo.Input("detector", options=files, tooltip="yolox_l.onnx, in models/detection."),
-                io.Combo.Input("pose", options=files, tooltip="dw-ll_ucoco_384.onnx, in models/detection."),
-                io.Combo.Input(
-                    "device",
-                    options=["auto", "cpu", "cuda"],
-                    default="auto",
-                    tooltip="auto = the GPU if onnxruntime can really use it. The log says which one runs.",
-                ),
-            ],
+            inputs=onnx_inputs("yolox_l.onnx", "dw-ll_ucoco_384.onnx"),
             outputs=[types.DWPOSE_MODELS.Output(display_name="models")],
         )
 
     @classmethod
     def execute(cls, detector, pose, device) -> io.NodeOutput:
-        paths = [folder_paths.get_full_path_or_raise(register_folder(), name) for name in (detector, pose)]
-        return io.NodeOutput(DWPoseModels(*paths, device=device, make_room=make_room))
+        return io.NodeOutput(DWPoseModels(*onnx_paths(detector, pose), device=device, make_room=make_room))
 
 
 class CMDetectDWPose(io.ComfyNode):

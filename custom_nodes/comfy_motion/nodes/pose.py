@@ -36,32 +36,41 @@ def make_room(size: int) -> None:
     management.free_memory(size, management.get_torch_device())
 
 
+def onnx_inputs(detector: str, pose: str) -> list[io.Input]:
+    """The inputs of a loader of two ONNX models; the tooltips say which files."""
+    files = folder_paths.get_filename_list(register_folder())
+    return [
+        io.Combo.Input("detector", options=files, tooltip=f"{detector}, in models/detection."),
+        io.Combo.Input("pose", options=files, tooltip=f"{pose}, in models/detection."),
+        io.Combo.Input(
+            "device",
+            options=["auto", "cpu", "cuda"],
+            default="auto",
+            tooltip="auto = the GPU if onnxruntime can really use it. The log says which one runs.",
+        ),
+    ]
+
+
+def onnx_paths(*names: str) -> list[str]:
+    """Where these files are."""
+    return [folder_paths.get_full_path_or_raise(register_folder(), name) for name in names]
+
+
 class LoadPoseModels(io.ComfyNode):
     @classmethod
     def define_schema(cls):
-        files = folder_paths.get_filename_list(register_folder())
         return io.Schema(
             node_id="CMLoadPoseModels",
             display_name="Load Pose Models (YOLOv10, ViTPose)",
             category=CATEGORY,
             description="The ONNX person detector and whole-body pose model of Wan2.2 Animate's preprocessing.",
-            inputs=[
-                io.Combo.Input("detector", options=files, tooltip="YOLOv10m ONNX file, in models/detection."),
-                io.Combo.Input("pose", options=files, tooltip="ViTPose-H whole-body ONNX file, in models/detection."),
-                io.Combo.Input(
-                    "device",
-                    options=["auto", "cpu", "cuda"],
-                    default="auto",
-                    tooltip="auto = the GPU if onnxruntime can really use it. The log says which one runs.",
-                ),
-            ],
+            inputs=onnx_inputs("YOLOv10m ONNX file", "ViTPose-H whole-body ONNX file"),
             outputs=[types.POSE_MODELS.Output(display_name="models")],
         )
 
     @classmethod
     def execute(cls, detector, pose, device) -> io.NodeOutput:
-        paths = [folder_paths.get_full_path_or_raise(register_folder(), name) for name in (detector, pose)]
-        return io.NodeOutput(PoseModels(*paths, device=device, make_room=make_room))
+        return io.NodeOutput(PoseModels(*onnx_paths(detector, pose), device=device, make_room=make_room))
 
 
 class DetectPose(io.ComfyNode):

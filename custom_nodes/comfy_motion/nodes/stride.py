@@ -8,7 +8,7 @@ from ..video.sound import find_sound
 from ..video.stride import SampledFrames
 from ..video.timeline import exact_rate, seconds
 from .types import FRAMES, SOUND
-from .video import CATEGORY, file_of
+from .video import CATEGORY, file_of, range_inputs
 
 
 class CMSampleStride(io.ComfyNode):
@@ -32,17 +32,7 @@ class CMSampleStride(io.ComfyNode):
                     max=100,
                     tooltip="1 takes every frame, 2 every other one; it is never multiplied, whatever the rate is.",
                 ),
-                io.Float.Input(
-                    "start_time", default=0.0, min=0.0, max=1e5, step=0.001, tooltip="Start of the range in seconds."
-                ),
-                io.Float.Input(
-                    "end_time",
-                    default=0.0,
-                    min=0.0,
-                    max=1e5,
-                    step=0.001,
-                    tooltip="End of the range in seconds; 0 is the end of the video.",
-                ),
+                *range_inputs(),
                 io.Int.Input(
                     "max_frames",
                     default=0,

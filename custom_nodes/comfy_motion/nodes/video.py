@@ -20,6 +20,15 @@ from .types import FRAMES, SOUND
 CATEGORY = "comfy-motion/video"
 
 
+def range_inputs() -> list[io.Input]:
+    """Which part of a video, in seconds."""
+    limits = {"default": 0.0, "min": 0.0, "max": 1e5, "step": 0.001}
+    return [
+        io.Float.Input("start_time", **limits, tooltip="Start of the range in seconds."),
+        io.Float.Input("end_time", **limits, tooltip="End of the range in seconds; 0 is the end of the video."),
+    ]
+
+
 class CMResampleVideo(io.ComfyNode):
     """A range of a video at an exact rate and size, read lazily."""
 
@@ -42,17 +51,7 @@ class CMResampleVideo(io.ComfyNode):
                     default=FITS[0],
                     tooltip="pad: the whole picture between black bars. crop: no bars, what stands over is cut off.",
                 ),
-                io.Float.Input(
-                    "start_time", default=0.0, min=0.0, max=1e5, step=0.001, tooltip="Start of the range in seconds."
-                ),
-                io.Float.Input(
-                    "end_time",
-                    default=0.0,
-                    min=0.0,
-                    max=1e5,
-                    step=0.001,
-                    tooltip="End of the range in seconds; 0 is the end of the video.",
-                ),
+                *range_inputs(),
             ],
             outputs=[
                 FRAMES.Output(display_name="frames"),

@@ -176,6 +176,8 @@ class OnnxModel:
 class PoseModels:
     """The person detector and the whole-body pose model, each opened when first used."""
 
+    onnx: ClassVar[type[OnnxModel]] = OnnxModel
+
     def __init__(
         self,
         detector: str | Path,
@@ -184,8 +186,8 @@ class PoseModels:
         make_room: Callable[[int], None] | None = None,
     ):
         """Paths of the ONNX files; device "auto" (CUDA if it is really there), "cuda" or "cpu"."""
-        self.detector = OnnxModel(detector, "detector", device, make_room)
-        self.pose = OnnxModel(pose, "pose", device, make_room)
+        self.detector = self.onnx(detector, "detector", device, make_room)
+        self.pose = self.onnx(pose, "pose", device, make_room)
 
     def close(self) -> None:
         """Gives both models' memory back; they are opened again when needed."""

@@ -24,13 +24,12 @@ def start_noise(width: int, height: int, seed: int) -> torch.Tensor:
     return torch.randn((1, 3, height, width), generator=generator).movedim(1, -1)
 
 
-def with_noise(pixels: torch.Tensor, strength: float, seed: int) -> torch.Tensor:
-    """[1, h, w, 3] in 0..1 plus the authors' noise; not clamped, as theirs.
+def with_noise(pixels: torch.Tensor, strength: float, noise: torch.Tensor) -> torch.Tensor:
+    """[1, h, w, 3] in 0..1 plus normal noise of that shape as the authors add it; not clamped, as theirs.
 
     They add strength * noise to -1..1, which is half as much in 0..1.
     """
-    noise = start_noise(pixels.shape[2], pixels.shape[1], seed).to(pixels)
-    return pixels + 0.5 * strength * noise
+    return pixels + 0.5 * strength * noise.to(pixels)
 
 
 def augment_start(
@@ -52,7 +51,8 @@ def augment_start(
     positive, negative = conditioning
     told = {"augmentation_level": strength}
     pixels = framed(image, *size, antialias)
-    seen = told | {"concat_latent_image": vae.encode(with_noise(pixels, strength, seed) if strength else pixels)}
+    noised = with_noise(pixels, strength, start_noise(*size, seed)) if strength else pixels
+    seen = told | {"concat_latent_image": vae.encode(noised)}
     embedding = None
     if clip_vision is not None:
         embedding = clip_vision.encode_image(pixels, crop=False).image_embeds.unsqueeze(0)

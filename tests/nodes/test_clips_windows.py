@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from custom_nodes.comfy_motion.avatar.windows import SHORTEN, ping_pong, plan_windows, whole_clip
+from custom_nodes.comfy_motion.clips.windows import SHORTEN, ping_pong, plan_windows, whole_clip
 
 LENGTHS = st.integers(1, 25).map(lambda n: 4 * n + 1)
 
