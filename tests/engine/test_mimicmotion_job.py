@@ -2,12 +2,14 @@
 
 import base64
 import io
+import json
 import urllib.request
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+import run
 from demo.sample import ASSETS
 from worker.finished import Expected, check_mp4
 
@@ -20,6 +22,7 @@ PHOTOGRAPH = next(path for path in (SHARED / "dancer.jpg", ASSETS / "person.png"
 # 25 poses of the sample, 24 a second, in one chunk; the least of all that the contract allows.
 BRIEF = {"operation": "mimicmotion", "video_minio_path": "in/driving.mp4", "sample_stride": 1, "num_frames": 26}
 BRIEF |= {"resolution": 256, "steps": 10, "guidance_scale": 1.0}
+DRIVING = SHARED / "driving.mp4"
 SAMPLING = "MimicMotion"
 
 
@@ -47,6 +50,33 @@ def test_a_dance_keeps_its_speed_and_sound_and_is_answered_again_from_its_chunks
     percents = [update["percent"] for update in first.progress]
     assert percents == sorted(percents)
     assert any(update["windows"] == 1 for update in first.progress)
+
+
+@pytest.mark.skipif(not DRIVING.is_file(), reason="the shared samples are not there")
+def test_the_dancer_and_the_driving_video_at_full_length_by_queue_and_by_run_py(
+    jobs: JobWorld, tmp_path, capsys, monkeypatch
+):
+    """Two chunks of the documented stride: 82 poses of 6.84 s, as 103 frames at 15, with all of the sound."""
+    settings = {"resolution": 256, "steps": 10, "guidance_scale": 1.0}
+    key = jobs.world.upload(DRIVING, "in/full.mp4")
+    job = {"operation": "mimicmotion", "image": picture(PHOTOGRAPH), "video_minio_path": key, **settings}
+    answer = jobs.run(job, 1200).answer
+    assert (answer["num_poses"], answer["num_chunks"]) == (82, 2)
+    with urllib.request.urlopen(answer["video_url"], timeout=10) as response:
+        by_queue = response.read()
+
+    for name, value in jobs.world.environment.items():
+        monkeypatch.setenv(name, value)
+    output = tmp_path / "dance.mp4"
+    flags = [item for name, value in settings.items() for item in (f"--{name}", str(value))]
+    files = ["--image", str(PHOTOGRAPH), "--video", str(DRIVING), "--output", str(output)]
+    assert run.main([*files, *flags, "--url", jobs.world.queue.url, "--json"]) == 0, capsys.readouterr().err
+    again = json.loads(capsys.readouterr().out)
+    report = check_mp4(output, Expected(256, 448, 15, 103, has_audio=True))
+    assert report.ok, report.table()
+    assert output.read_bytes() == by_queue
+    took = [found["timings"]["nodes"][SAMPLING] for found in (answer, again)]
+    assert took[1] < took[0] / 5, took
 
 
 @pytest.mark.parametrize("field", ["image", "video"])
