@@ -19,11 +19,13 @@ from bench.video import AIM_MEMORY_RATIO, AIM_TIMES_REAL_TIME
 
 SEPARATE = {
     "python -m bench.memory": "peak memory of a whole job, 60 s of driving video against 6 s; about 15 minutes",
-    "python -m bench.mimicmotion_memory": "the same for a dance of 5 minutes against 10 s; about 15 minutes",
+    "python -m bench.mimicmotion_memory": "the same for a dance of 5 minutes against 10 s; about 3 minutes",
+    "python -m bench.multitalk_memory": "the same for a talk of 3 minutes against 10 s; about 5 minutes",
     "python -m bench.segment": "SAM2 with 1 and with 5 boxes, weights of the true size; some minutes on a CPU",
     "python -m bench.avatar_gpu FOLDER": "avatar: seconds a stage and peak memory on a GPU, weights of the true size",
     "python -m bench.operations_gpu FOLDER ...": "the same for i2v, animate and segment",
     "python -m bench.mimicmotion_gpu FOLDER": "a MimicMotion step against the original way, and a chunk on 16 GB",
+    "python -m bench.multitalk_gpu FOLDER": "MultiTalk, one and two speakers, ours and core's; seconds a stage",
     "python -m bench.floor": "the least time that the jobs can take on some cards, beside what was claimed",
 }
 

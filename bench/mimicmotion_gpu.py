@@ -3,7 +3,7 @@
     python -m bench.mimicmotion_gpu FOLDER [--cap GB ...] [--frames 72] [--steps 25] [--json FILE]
 
 Real ComfyUI under the worker's own flags, random weights of the true size in FOLDER (12 GB), 576x1024. One run
-compares the outputs of a step, then times the steps (bench/mimicmotion_nodes says how), then makes a chunk with our
+compares the outputs of a step, then times the steps (bench/gpu_nodes says how), then makes a chunk with our
 node, cold and at its defaults. For each --cap another process holds so much of the card that this many GB (1e9
 bytes, the CUDA context's own included) are left; ComfyUI starts on what is left and makes the chunk again, or fails.
 `--tiny` rehearses it all on a CPU with the demo's weights and measures nothing.
@@ -14,33 +14,27 @@ import asyncio
 import contextlib
 import json
 import os
-import shutil
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.one_job import DEADLINE_S, Steps
+from bench.graphs import prompt_of, run, running
 from bench.true_weights import SVD, ensure, write_random
-from bench.watch import Peak, gpu_memory_gib, gpu_name
-from demo.tiny import TINY_NODES, tiny_models
+from bench.watch import gpu_memory_gib, gpu_name
+from demo.tiny import tiny_models
 from worker.engine import Engine
 from worker.errors import JobError
-from worker.events import Finished
 from worker.find_comfyui import find_comfyui
-from worker.graph import title_in
 from worker.settings import Settings
-from worker.tracking import Track
 
 WIDTH, HEIGHT, TINY_SIDE = 576, 1024, 64
 AIM = 1.5
 """Times as fast a step as the original way."""
 AGREE = 0.02
 """Relative L2 in fp16 up to which two ways say the same of a step; without poses it is above 0.8."""
-BENCH_NODES = Path(__file__).parent / "mimicmotion_nodes"
 WEIGHTS, TINY_WEIGHTS = "MimicMotion_1-1.safetensors", "MimicMotion_1-1.pth"
 MIMICMOTION = "MimicMotion"
 WORDS = ("posenet_once_s", "posenet_a_step_s", "clip_and_vae_encode_s")
@@ -117,31 +111,6 @@ def chunk_graph(nodes: dict[str, Any], steps: int, name: str, file: str) -> dict
     return prompt_of(nodes | {"dance": dance, "end": ("CMBenchEnd", "End", {"frames": ["dance", 0], "path": file})})
 
 
-def prompt_of(nodes: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: {"class_type": kind, "_meta": {"title": title}, "inputs": inputs}
-        for name, (kind, title, inputs) in nodes.items()
-    }
-
-
-async def run(engine: Engine, prompt: dict[str, Any]) -> dict[str, Any]:
-    """Seconds of every node and step, and peaks, of one graph."""
-    prompt_id, track, steps = str(uuid.uuid4()), Track({}, lambda update: None), Steps()
-    began = time.monotonic()
-    assert engine.process_id is not None
-    with Peak(engine.process_id) as peak:
-        async with engine.client() as client:
-            await client.submit(prompt, prompt_id, began + DEADLINE_S)
-            async for event in client.follow(prompt_id, began + DEADLINE_S):
-                track.hear(event, lambda node: title_in(prompt, node))
-                steps.hear(event, prompt)
-                if isinstance(event, Finished):
-                    break
-    nodes = track.timings()["nodes"]
-    found = {"seconds": round(time.monotonic() - began, 2), "nodes": nodes, "steps": steps.figures(nodes)}
-    return found | peak.figures()
-
-
 @contextlib.contextmanager
 def capped(gigabytes: float) -> Iterator[float]:
     """Holds the card's memory but for so much (1e9 bytes); gives the GiB that are held."""
@@ -170,24 +139,6 @@ def hold(gigabytes: float) -> None:
     sys.stdin.read()
 
 
-@contextlib.asynccontextmanager
-async def comfyui(args: argparse.Namespace, models: Path, name: str):
-    """ComfyUI as the worker starts it, with the benchmark's nodes."""
-    settings = Settings(work_path=args.folder / "work", model_path=models, comfyui_path=args.comfyui)
-    engine = Engine(settings, node_packs=(BENCH_NODES, *((TINY_NODES,) if args.tiny else ())))
-    await engine.start()
-    try:
-        await engine.wait_ready(300)
-        yield engine
-    except BaseException:
-        print("\n".join(engine.last_lines(60)), file=sys.stderr)
-        raise
-    finally:
-        if args.logs and engine.log_path:
-            shutil.copy(engine.log_path, args.logs / f"{name}.log")
-        await engine.stop()
-
-
 async def chunk(engine: Engine, args: argparse.Namespace, nodes: dict[str, Any], name: str) -> dict[str, Any]:
     path = engine.output_dir / f"{uuid.uuid4()}.json"
     found = await run(engine, chunk_graph(nodes, args.steps, f"bench-{name}-{path.stem[:8]}", path.name))
@@ -206,7 +157,7 @@ async def measure(args: argparse.Namespace) -> dict[str, Any]:
             args.json.write_text(json.dumps(found, indent=1) + "\n")
 
     if "steps" in args.parts or "chunk" in args.parts:
-        async with comfyui(args, models, "free") as engine:
+        async with running(args, models, "free") as engine:
             if "steps" in args.parts:
                 path = engine.output_dir / "steps.json"
                 try:
@@ -223,7 +174,7 @@ async def measure(args: argparse.Namespace) -> dict[str, Any]:
         with capped(gigabytes) as held:
             found[name] = {"held_gib": round(held, 2)}
             try:
-                async with comfyui(args, models, f"cap{gigabytes:g}") as engine:
+                async with running(args, models, f"cap{gigabytes:g}") as engine:
                     found[name] |= await chunk(engine, args, nodes, f"cap{gigabytes:g}")
                     found[name]["own_peak_gib"] = round(found[name]["peak_gpu_gib"] - held, 2)
             except JobError as error:

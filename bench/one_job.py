@@ -7,7 +7,7 @@ import statistics
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from worker.engine import Engine
 from worker.events import Event, Finished, NodeProgress
 from worker.finished import check_mp4
 from worker.graph import title_in
-from worker.media import probe_image
+from worker.media import probe_image, probe_sound
 from worker.operations.base import Operation
 from worker.probe import probe_video
 from worker.tracking import Track
@@ -25,6 +25,11 @@ DEADLINE_S = 1500
 ENOUGH_STEPS = 10
 FREE_S = 3.0
 """ComfyUI says yes at once and does it when it is idle."""
+PROBES: dict[str, Callable[[Path], Any]] = {
+    "image": lambda path: probe_image(path, 0),
+    "video": probe_video,
+    "audio": probe_sound,
+}
 
 
 class Steps:
@@ -66,7 +71,7 @@ async def run_job(
     infos: dict[str, Any] = {}
     for role, path in files.items():
         shutil.copy(path, inputs / path.name)
-        infos[role] = probe_image(path, 0) if operation.wanted(request)[role].kind == "image" else probe_video(path)
+        infos[role] = PROBES[operation.wanted(request)[role].kind](path)
     expected = operation.expected(request, infos)
     bound = operation.bind(
         request, {role: f"{prompt_id}/{path.name}" for role, path in files.items()}, infos, prompt_id

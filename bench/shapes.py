@@ -7,6 +7,10 @@ them to are those of the published files (see docs/licences.md for the files):
     LightX2V 4-step LoRA for it          1 226 977 424   within 3 kB
     svd_xt                               9 559 625 980   less what the graph never reads: see `svd_xt`
     umt5_xxl fp8_scaled                  6 735 906 897   exact but for the tokenizer (4.5 MB), which is another
+    Wan2.1 I2V 480p fp8_scaled          16 401 356 938   within 2 kB
+    InfiniteTalk's patch, multi, fp16    5 124 439 112   within 1 kB; taken for MultiTalk's own, of unknown format
+    LightX2V LoRA for Wan2.1 I2V           738 005 744   2.7 % less: without what it says of biases and norms
+    wav2vec2 chinese base, fp16            190 115 368   0.7 % less
 """
 
 import json
@@ -88,6 +92,35 @@ def wan_fp8_scaled(**changes: int) -> Shapes:
     return fp8_scaled(built(lambda: WanModel(operations=disable_weight_init, **config)))
 
 
+def wan_i2v_fp8_scaled(**changes: int) -> Shapes:
+    """Wan2.1 I2V 14B: with a second cross attention, to the picture; the linears' inputs have no scale."""
+    from comfy.ldm.wan.model import WanModel
+    from comfy.ops import disable_weight_init
+
+    config = {**WAN, "model_type": "i2v", "text_dim": 4096, "out_dim": 16, **changes}
+    return fp8_scaled(built(lambda: WanModel(operations=disable_weight_init, **config)), input_scale=False)
+
+
+def multitalk_patch() -> Shapes:
+    """MultiTalk's layers for Wan 14B: fp16, the projection of the sound and the attention's biases fp32."""
+    from comfy.ops import disable_weight_init
+    from comfy_extras.nodes_model_patch import MultiTalkModelPatch
+
+    exact = ("audio_proj.", "q_linear.bias", "kv_linear.bias", "proj.bias")
+    shapes = plain(built(lambda: MultiTalkModelPatch(operations=disable_weight_init)), "F16")
+    return shapes | {name: ("F32", shape) for name, (_, shape) in shapes.items() if any(part in name for part in exact)}
+
+
+def wav2vec2_base() -> Shapes:
+    """wav2vec2 base as core builds it for a file 768 wide, fp16."""
+    from comfy.audio_encoders.wav2vec2 import Wav2Vec2Model
+    from comfy.ops import disable_weight_init
+
+    sizes = {"embed_dim": 768, "num_heads": 12, "num_layers": 12}
+    kind = dict.fromkeys(("conv_norm", "conv_bias", "do_normalize", "do_stable_layer_norm"), False)
+    return plain(built(lambda: Wav2Vec2Model(**sizes, **kind, operations=disable_weight_init)), "F16")
+
+
 def wan_animate(**changes: int) -> Shapes:
     """Wan2.2-Animate-14B, bf16."""
     from comfy.ldm.wan.model_animate import AnimateWanModel
@@ -96,20 +129,25 @@ def wan_animate(**changes: int) -> Shapes:
     return plain(built(lambda: AnimateWanModel(operations=disable_weight_init, **{**WAN, **changes})), "BF16")
 
 
-def wan_linears(config: dict[str, int]) -> dict[str, tuple[int, int]]:
-    """{layer: (inputs, outputs)} of every linear layer of the blocks."""
+def wan_linears(config: dict[str, int], picture: bool = False) -> dict[str, tuple[int, int]]:
+    """{layer: (inputs, outputs)} of every linear layer of the blocks; picture: with the attention to it."""
     dim, ffn = config["dim"], config["ffn_dim"]
     block = {f"{a}.{p}": (dim, dim) for a in ("self_attn", "cross_attn") for p in "qkvo"}
+    block |= {f"cross_attn.{p}_img": (dim, dim) for p in "kv" if picture}
     block |= {"ffn.0": (dim, ffn), "ffn.2": (ffn, dim)}
     return {f"blocks.{layer}.{name}": io for layer in range(config["num_layers"]) for name, io in block.items()}
 
 
 def wan_lora(
-    kind: str = "F32", down_up: tuple[str, str] = ("lora_down", "lora_up"), alpha: bool = True, **changes: int
+    kind: str = "F32",
+    down_up: tuple[str, str] = ("lora_down", "lora_up"),
+    alpha: bool = True,
+    picture: bool = False,
+    **changes: int,
 ) -> Shapes:
     """A LoRA over the blocks; as it stands, LightX2V's 4-step files for Wan2.2."""
     shapes: Shapes = {}
-    for layer, (inside, outside) in wan_linears({**WAN, **changes}).items():
+    for layer, (inside, outside) in wan_linears({**WAN, **changes}, picture).items():
         key = f"diffusion_model.{layer}"
         shapes[f"{key}.{down_up[0]}.weight"] = (kind, (LORA_RANK, inside))
         shapes[f"{key}.{down_up[1]}.weight"] = (kind, (outside, LORA_RANK))

@@ -3,9 +3,10 @@
 Dense models take the same time whatever their weights are, as long as they are not zeros, so speed and memory can be
 measured with them. The pictures that come out are noise and prove nothing.
 
-    python -m bench.true_weights MODELS_FOLDER avatar|i2v|animate ...   drawn on the GPU when there is one
+    python -m bench.true_weights MODELS_FOLDER avatar|i2v|animate|multitalk ...   drawn on the GPU when there is one
 
-39 GB for avatar (bf16), 38 GB for i2v (fp8 as published), 9 GB for animate (fp32 as published).
+39 GB for avatar (bf16), 38 GB for i2v (fp8 as published), 9 GB for animate (fp32 as published),
+30 GB for multitalk (fp8 as published).
 ComfyUI must be importable. A file that is there already stays as it is.
 """
 
@@ -38,16 +39,19 @@ FP8_SPREAD = 90.0
 EXPERT = "diffusion_models/wan2.2_i2v_{}_noise_14B_fp8_scaled.safetensors"
 EXPERT_LORA = "loras/wan2.2_i2v_lightx2v_4steps_lora_v1_{}_noise.safetensors"
 TEXT_ENCODER = "text_encoders/umt5_xxl_fp8_e4m3fn_scaled.safetensors"
+WAN21_I2V = "diffusion_models/wan2.1_i2v_480p_14B_fp8_scaled.safetensors"
+WAN21_LORA = "loras/lightx2v_I2V_14B_480p_cfg_step_distill_rank64_bf16.safetensors"
+TALK_PATCH = "model_patches/multitalk.safetensors"
+AUDIO_ENCODER = "audio_encoders/wav2vec2-chinese-base_fp16.safetensors"
+CLIP_VISION = "clip_vision/clip_vision_h.safetensors"
 SVD = "checkpoints/svd_xt.safetensors"
 SAM2 = "sam2/sam2.1_hiera_large.safetensors"
 FILES: dict[str, dict[str, Callable[[], Shapes]]] = {
     "avatar": {
         "diffusion_models/wan2.2_animate_14B_bf16.safetensors": shapes.wan_animate,
         "vae/wan_2.1_vae.safetensors": shapes.wan_vae,
-        "clip_vision/clip_vision_h.safetensors": shapes.clip_vision_h,
-        "loras/lightx2v_I2V_14B_480p_cfg_step_distill_rank64_bf16.safetensors": lambda: shapes.wan_lora(
-            "BF16", ("lora_A", "lora_B"), alpha=False
-        ),
+        CLIP_VISION: shapes.clip_vision_h,
+        WAN21_LORA: lambda: shapes.wan_lora("BF16", ("lora_A", "lora_B"), alpha=False),
         "loras/wan2.2_animate_14B_relight_lora_bf16.safetensors": lambda: shapes.wan_lora(
             "BF16", ("lora_A", "lora_B"), alpha=False
         ),
@@ -61,6 +65,15 @@ FILES: dict[str, dict[str, Callable[[], Shapes]]] = {
         "vae/wan_2.1_vae.safetensors": shapes.wan_vae,
     },
     "animate": {SVD: shapes.svd_xt},
+    "multitalk": {
+        WAN21_I2V: shapes.wan_i2v_fp8_scaled,
+        WAN21_LORA: lambda: shapes.wan_lora("BF16", alpha=False, picture=True),
+        TALK_PATCH: shapes.multitalk_patch,
+        AUDIO_ENCODER: shapes.wav2vec2_base,
+        TEXT_ENCODER: shapes.umt5_xxl,
+        "vae/wan_2.1_vae.safetensors": shapes.wan_vae,
+        CLIP_VISION: shapes.clip_vision_h,
+    },
 }
 PUBLISHED = {
     EXPERT.format("high"): 14_294_742_832,
@@ -69,6 +82,10 @@ PUBLISHED = {
     EXPERT_LORA.format("low"): 1_226_977_424,
     TEXT_ENCODER: 6_735_906_897,
     "vae/wan_2.1_vae.safetensors": 253_815_318,
+    WAN21_I2V: 16_401_356_938,
+    WAN21_LORA: 738_005_744,
+    AUDIO_ENCODER: 190_115_368,
+    CLIP_VISION: 1_264_219_396,
     SVD: 9_559_625_980,
 }
 """Bytes of the published files; `bench/shapes.py` says where ours differ."""

@@ -161,7 +161,7 @@ def _takes_base64(bare: str) -> bool:
 def _media_flag(stem: str, ways: dict[Way, str], fields: Mapping[str, Any], media: Mapping[str, Any]) -> Flag:
     names, short = [_hyphens(stem)], stem.rpartition("_")[2]
     alone = sum(other.rpartition("_")[2] == short for other in media) == 1
-    if short != stem and alone and short not in fields:
+    if short != stem and short.isalpha() and alone and short not in fields:
         names.append(short)
     shown = {"file": "FILE", "url": "URL", "key": "minio:KEY"}
     words = {"file": "a file of this machine", "url": "an http(s) URL", "key": "minio:KEY of the bucket"}

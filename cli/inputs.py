@@ -10,8 +10,8 @@ from typing import Any
 from cli.arguments import Given
 from cli.results import download
 from worker.errors import JobError
-from worker.media import probe_any_video, probe_image
-from worker.operations import Info, Operation
+from worker.media import probe_any_video, probe_image, probe_sound
+from worker.operations import Info, Operation, Wanted
 from worker.operations.base import parse_model
 from worker.settings import Settings
 from worker.store import ObjectStore
@@ -55,22 +55,30 @@ def checked(
     """
     request = operation.parse(fields, settings) if settings else parse_model(operation.request, fields)
     if files:
-        _check_files(operation, request, files)
+        _check_files(operation, request, files, settings)
     return request
 
 
-def _check_files(operation: Operation, request: Any, files: Mapping[str, Path]) -> None:
+def _check_files(operation: Operation, request: Any, files: Mapping[str, Path], settings: Settings | None) -> None:
     """Files of this machine can be opened here; boxes, masks and times are held to them if all of them are here."""
     wanted = operation.wanted(request)
     infos: dict[str, Info] = {}
     for role, one in wanted.items():
         if path := files.get(one.source.field):
             try:
-                infos[role] = probe_image(path, one.min_side) if one.kind == "image" else probe_any_video(path)
+                infos[role] = _probed(path, one, settings)
             except JobError as error:
                 raise error.with_field(one.source.field) from None
     if infos.keys() == wanted.keys():
         operation.expected(request, infos)
+
+
+def _probed(path: Path, wanted: Wanted, settings: Settings | None) -> Info:
+    if wanted.kind == "image":
+        return probe_image(path, wanted.min_side)
+    if wanted.kind == "audio":
+        return probe_sound(path, settings.max_audio_seconds if settings else None)
+    return probe_any_video(path)
 
 
 def picture_of(operation: Operation, request: Any, given: Given, settings: Settings, folder: Path) -> Path:

@@ -78,7 +78,7 @@ class ThisProcess:
     ):
         own = settings if timeout is None else settings.model_copy(update={"job_timeout_s": timeout})
         self.settings = self._settings = own
-        self.most_bytes = settings.max_image_bytes
+        self.most_bytes = max(settings.max_image_bytes, settings.max_audio_bytes)
         self._make_worker = make_worker or Worker
 
     def run(self, job_input: dict[str, Any], on_news: OnNews, served: Mapping[str, Path] | None = None) -> Finished:

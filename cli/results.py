@@ -18,9 +18,15 @@ from cli.overlay import Drawn, draw_masks
 
 VIDEO = (("video_base64",), ("video_url", "output_url", "presigned_url"))
 LAST_FRAME = (("last_frame_base64",), ("last_frame_url",))
+SPEAKERS = (("speakers_preview_base64",), ("speakers_preview_url",))
 MASK = (("png_base64",), ("url",))
 """(fields of an answer that hold a file as base64, fields that hold its address), the better one first."""
-NAMES = {"video_base64": "video_path", "last_frame_base64": "last_frame_path", "png_base64": "path"}
+NAMES = {
+    "video_base64": "video_path",
+    "last_frame_base64": "last_frame_path",
+    "speakers_preview_base64": "speakers_preview_path",
+    "png_base64": "path",
+}
 """What takes the place of base64 in the answer that is printed."""
 
 
@@ -67,6 +73,7 @@ def save(answer: Mapping[str, Any], names: Names) -> dict[str, Any]:
     """
     saved = _saved(answer, VIDEO, names.main, "video_path")
     saved = _saved(saved, LAST_FRAME, names.beside("last_frame"), "last_frame_path")
+    saved = _saved(saved, SPEAKERS, names.beside("speakers"), "speakers_preview_path")
     if masks := saved.get("masks"):
         saved["masks"] = [
             _saved(mask, MASK, names.beside(f"mask_{number}"), "path") for number, mask in enumerate(masks, 1)
@@ -76,7 +83,7 @@ def save(answer: Mapping[str, Any], names: Names) -> dict[str, Any]:
 
 def files_of(answer: Mapping[str, Any]) -> list[str]:
     """The paths in an answer that `save` has written, in the order in which a person looks at them."""
-    named = [answer.get(name) for name in ("video_path", "last_frame_path", "overlay_path")]
+    named = [answer.get(name) for name in ("video_path", "last_frame_path", "speakers_preview_path", "overlay_path")]
     return [path for path in [*named, *(mask.get("path") for mask in answer.get("masks", []))] if path]
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from demo.tiny_detectors import write_tiny_detectors
 from demo.tiny_dwpose import write_tiny_dwpose
 from demo.tiny_mimicmotion import write_tiny_mimicmotion
+from demo.tiny_multitalk import write_tiny_multitalk
 from demo.tiny_sam2 import write_tiny_sam2
 from demo.tiny_svd import write_tiny_svd
 from demo.tiny_wan import write_tiny_wan
@@ -45,11 +46,12 @@ def _write_all(folder: Path) -> None:
     write_tiny_wan(folder)
     write_tiny_wan_i2v(folder)
     write_tiny_sam2(folder / "sam2")
-    write_tiny_detectors(folder / "detection")
+    write_tiny_detectors(folder / "detection", pairs=True)
     write_tiny_dwpose(folder / "detection")
     svd = write_tiny_svd(folder)
     os.link(svd, svd.with_name("svd_xt_1_1.safetensors"))  # the same network; MimicMotion's graph names this one
     write_tiny_mimicmotion(folder)
+    write_tiny_multitalk(folder)
 
 
 def _fingerprint() -> str:

@@ -1,8 +1,9 @@
 """Tiny ONNX detectors with the true models' names, shapes and types. They recognise nothing.
 
 What they answer is drawn from a table: a picture with hardly any contrast has nobody in it, every other picture has
-`people` people at fixed places, standing in a fixed pose that sways with the brightness of the crop. They let the
-whole path run where 2.6 GB of real weights cannot be had; no result made with them is a result of the models.
+`people` people at fixed places, standing in a fixed pose that sways with the brightness of the crop. On demand, a
+picture that is lighter between two people than where they are has two. They let the whole path run where 2.6 GB of
+real weights cannot be had; no result made with them is a result of the models.
 """
 
 from pathlib import Path
@@ -27,19 +28,28 @@ PEOPLE = [
     (0.95, 0.60, 0.07, 0.38, 0.60),
 ]
 
+PAIR = [(0.26, 0.55, 0.46, 0.50, 0.90), (0.80, 0.55, 0.38, 0.46, 0.85)]
+LIGHTER = 0.06
+"""Brightness by which the middle of a picture is above both sides where two people are seen. The sample of two people
+has 0.11; every other picture and frame of the samples is below 0.02."""
+_STRIPS = {"left": (0, 240), "middle": (260, 380), "right": (400, 640)}  # columns of the 640; all of the rows below
+_ROWS = (160, 480)
 
-def write_tiny_detectors(folder: str | Path, people: int = 1, face: bool = True, prefix: str = "") -> tuple[Path, Path]:
+
+def write_tiny_detectors(
+    folder: str | Path, people: int = 1, face: bool = True, prefix: str = "", pairs: bool = False
+) -> tuple[Path, Path]:
     """Writes `<prefix>yolov10m.onnx` and `<prefix>vitpose_h_wholebody_model.onnx` into `folder`; returns both paths.
 
-    `people` 0 to 5 in every picture that is not flat; with `face` False no face is ever seen. The same arguments
-    always give the same bytes.
+    `people` 0 to 5 in every picture that is not flat; with `face` False no face is ever seen; with `pairs` two people,
+    left and right, in a picture that is LIGHTER in its middle. The same arguments always give the same bytes.
     """
     if not 0 <= people <= len(PEOPLE):
         raise ValueError(f"people must be 0 to {len(PEOPLE)}, not {people}")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     paths = folder / f"{prefix}{DETECTOR_FILE}", folder / f"{prefix}{POSE_FILE}"
-    save_graph(_detector(people), paths[0])
+    save_graph(_detector(people, pairs), paths[0])
     save_graph(_pose(face), paths[1])
     return paths
 
@@ -76,20 +86,50 @@ def _contrast(source: str, step: int) -> tuple[list[tuple], dict[str, np.ndarray
     return nodes, {key: np.array(value, dtype=np.int64) for key, value in ints.items()}
 
 
-def _detector(people: int):
-    rows = np.zeros((1, 300, 6), dtype=np.float32)
-    for row, (x, y, w, h, score) in zip(rows[0], PEOPLE[:people], strict=False):
-        row[:] = [640 * (x - w / 2), 640 * (y - h / 2), 640 * (x + w / 2), 640 * (y + h / 2), score, 0]
+def _detector(people: int, pairs: bool):
     nodes, constants = _contrast("images", 8)
     nodes += [
         ("Greater", ["variance", "flat"], "busy", {}),
         ("Cast", ["busy"], "factor", {"to": TensorProto.FLOAT}),
         ("Squeeze", ["factor", "last"], "factor3", {}),
-        ("Mul", ["rows", "factor3"], "output0", {}),
     ]
-    constants |= {"rows": rows, "flat": np.array(FLAT**2, dtype=np.float32), "last": np.array([3], dtype=np.int64)}
+    constants |= {"flat": np.array(FLAT**2, dtype=np.float32), "last": np.array([3], dtype=np.int64)}
+    constants["rows"] = _rows(PEOPLE[:people])
+    if pairs:
+        more, values = _lighter_middle()
+        nodes += [*more, ("Where", ["is_pair", "pair_rows", "rows"], "seen", {})]
+        constants |= values
+    nodes.append(("Mul", ["seen" if pairs else "rows", "factor3"], "output0", {}))
     source, result = ("images", TensorProto.FLOAT, [1, 3, 640, 640]), ("output0", TensorProto.FLOAT, [1, 300, 6])
     return onnx_graph("tiny_yolov10m", nodes, constants, source, result)
+
+
+def _rows(people: list[tuple[float, ...]]) -> np.ndarray:
+    """YOLOv10's answer: x1, y1, x2, y2 in pixels of the 640, score, class."""
+    rows = np.zeros((1, 300, 6), dtype=np.float32)
+    for row, (x, y, w, h, score) in zip(rows[0], people, strict=False):
+        row[:] = [640 * (x - w / 2), 640 * (y - h / 2), 640 * (x + w / 2), 640 * (y + h / 2), score, 0]
+    return rows
+
+
+def _lighter_middle() -> tuple[list[tuple], dict[str, np.ndarray]]:
+    """Nodes that give "is_pair", a boolean [1, 1, 1]: the picture is lighter in its middle than on either side."""
+    nodes: list[tuple] = []
+    constants = {"at": np.array([2, 3], dtype=np.int64), "pair_rows": _rows(PAIR)}
+    for name, columns in _STRIPS.items():
+        for end, row, column in zip(("from", "to"), _ROWS, columns, strict=True):
+            constants[f"{name}_{end}"] = np.array([row, column], dtype=np.int64)
+        nodes += [
+            ("Slice", ["images", f"{name}_from", f"{name}_to", "at"], f"{name}_strip", {}),
+            ("ReduceMean", [f"{name}_strip"], name, {"axes": [1, 2, 3]}),
+        ]
+    nodes += [
+        ("Max", ["left", "right"], "lighter_side", {}),
+        ("Sub", ["middle", "lighter_side"], "between", {}),
+        ("Greater", ["between", "margin"], "is_pair4", {}),
+        ("Squeeze", ["is_pair4", "last"], "is_pair", {}),
+    ]
+    return nodes, constants | {"margin": np.array(LIGHTER, dtype=np.float32)}
 
 
 def _pose(face: bool):

@@ -57,6 +57,15 @@ its middle. Poses are taken from every `sample_stride`-th frame of the video, wh
 video's speed and sound at any `fps`. A chunk is made of `num_frames`, the picture itself counted as one; chunks share 8
 frames that are crossfaded. Finished chunks are kept on disk for `KEEP_HOURS`: the same job sent again goes on after
 them.""",
+    "multitalk": """\
+`video_url` and `minio_key` (`video_base64` without a store), `speakers_preview_url` (`speakers_preview_base64`: the
+picture with each speaker's mask and name drawn in, to see a wrong binding without a second run), `speakers` (`voice`
+and `place` of each), `window_frames`, `windows`.
+
+The result is as long as the sound, at most `MAX_AUDIO_SECONDS`: it is made at 25 frames a second in windows that take
+over 9 frames from one another, and written at `fps` with the sound as it is. The voices have to be at least one window
+long together. The size comes from the picture's shape: about 832x480 or 1280x720 pixels, sides in multiples of 16; what
+sticks out is cut off around the middle. Text to speech is not part of it.""",
 }
 
 

@@ -54,6 +54,19 @@ def scenes_columns() -> Columns:
     ]
 
 
+def multitalk_columns(*loras: str) -> Columns:
+    """The turbo graph has the LoRA behind its model."""
+    return [
+        ("1  Picture and voices", "#3f789e", ["Picture", "Fit picture", "Voice 1", "Voice 2", "Prepare voices"]),
+        ("2  Who speaks", "#b58b2a", ["Pose models", "SAM2", "Segment speakers", "Who speaks"]),
+        ("3  Look before you run", "#8A8", ["Draw speakers", "Save speakers preview"]),
+        ("4  Words and sound", "#88A", ["Text encoder", "Prompt", "Negative prompt", "Audio encoder", "Encode voices"]),
+        ("5  Models", "#a1309b", ["Wan model", *loras, "MultiTalk model", "CLIP vision", "VAE"]),
+        ("6  Generate", "#A88", ["Schedule", "Sampler", "Talk"]),
+        ("7  Video", "#8A8", ["Retime", "Save MP4"]),
+    ]
+
+
 LAYOUTS: dict[str, Columns] = {
     "avatar": [
         ("1  Inputs", "#3f789e", ["Reference image", "Driving video", "Resample driving video", "Letterbox reference"]),
@@ -94,6 +107,8 @@ LAYOUTS: dict[str, Columns] = {
         ("5  Models", "#a1309b", ["SVD model", "MimicMotion model"]),
         ("6  Generate", "#A88", ["MimicMotion", "Retime", "Save MP4"]),
     ],
+    "multitalk": multitalk_columns(),
+    "multitalk_turbo": multitalk_columns("LoRA"),
 }
 
 # Room for what the editor shows in a node: a picture, a player.
@@ -104,6 +119,8 @@ HEIGHTS = {
     "Image": 460,
     "Mask": 460,
     "Save masks": 460,
+    "Picture": 460,
+    "Save speakers preview": 460,
     "Driving video": 400,
     "Prompt": 200,
     "Negative prompt": 260,

@@ -52,6 +52,17 @@ ERRORS: dict[str, ErrorSpec] = {
         "The video cannot be opened or decoded.", "Is the file complete? Encode it again as H.264 MP4."
     ),
     "video_too_short": ErrorSpec("The video has too few frames in the range.", "Send a longer video or range."),
+    "sound_unreadable": ErrorSpec(
+        "The file is no sound that can be read.", "Send a WAV, FLAC, MP3, M4A or Ogg file, or a video with sound."
+    ),
+    "no_sound": ErrorSpec("The file has no sound.", "Send a file with a sound track in it."),
+    "no_voice": ErrorSpec("There is no voice in the sound.", "Send a recording in which somebody is heard speaking."),
+    "voice_too_short": ErrorSpec(
+        "The voice is shorter than one window.", "Send a longer recording, or a smaller num_frames."
+    ),
+    "audio_too_long": ErrorSpec(
+        "The sound is longer than this worker accepts.", "Send a shorter recording, or raise MAX_AUDIO_SECONDS."
+    ),
     "range_outside_video": ErrorSpec(
         "The range asked for lies outside the video.", "Choose start_time and end_time within the video."
     ),
@@ -73,6 +84,14 @@ ERRORS: dict[str, ErrorSpec] = {
     ),
     # What the nodes refuse (their MotionError carries these codes)
     "no_person": ErrorSpec("No person was found.", "Send a picture and a video in which the whole person is visible."),
+    "one_person": ErrorSpec(
+        "There are two voices and only one person was found.",
+        "Send a picture in which both are visible, say in `speakers` where they are, or send one voice.",
+    ),
+    "speakers_overlap": ErrorSpec(
+        "Both voices are given to the same place in the picture.",
+        "Give each voice its own person: boxes that share less than half of the smaller one, or points apart.",
+    ),
     "no_face": ErrorSpec("No face was seen in the driving video.", "Send a video in which the face is visible."),
     "empty_mask": ErrorSpec(
         "Nothing could be separated from the background.",

@@ -20,10 +20,11 @@ from worker.comfyui import ComfyClient
 from worker.delivery import Delivery, Files, Placed, bytes_of, first_of, require_picture
 from worker.errors import JobError
 from worker.events import Finished
+from worker.filetype import SUFFIXES
 from worker.finished import Expected, Report, check_mp4
 from worker.graph import title_in
 from worker.host import Worker
-from worker.media import Inputs, fetch_image, fetch_video, sniff
+from worker.media import Inputs, fetch_audio, fetch_image, fetch_video, sniff
 from worker.operations import Bound, Info, Operation, Output, Results, Wanted
 from worker.progress import Update
 from worker.r2 import RequestStore
@@ -35,7 +36,6 @@ log = logging.getLogger(__name__)
 
 FETCH, CHECK, UPLOAD = "Fetching inputs", "Checking the result", "Uploading"
 OWN_SHARES = {FETCH: 2.0, CHECK: 1.0, UPLOAD: 1.0}
-SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "WebP": ".webp", "MP4": ".mp4", "MOV": ".mov", "Matroska": ".mkv"}
 SUFFIX_OF = {"video": ".mp4", "image": ".png"}
 """What a node writes for each kind of output."""
 
@@ -171,6 +171,8 @@ class JobRun:
         path.parent.mkdir(parents=True, exist_ok=True)
         if wanted.kind == "image":
             info: Info = await fetch_image(wanted.source, path, inputs, wanted.min_side)
+        elif wanted.kind == "audio":
+            info = await fetch_audio(wanted.source, path, inputs)
         else:
             info = await fetch_video(wanted.source, path, inputs, wanted.digest)
         with path.open("rb") as file:

@@ -19,18 +19,22 @@ from .guard import GuardedFetcher
 from .pictures import ImageInfo, probe_image
 from .probe import VideoInfo, check_range, probe_video
 from .settings import Settings
+from .sounds import SoundInfo, probe_sound
 from .store import ObjectStore
 
 __all__ = [
     "ImageInfo",
     "Inputs",
+    "SoundInfo",
     "Source",
     "VideoInfo",
     "check_range",
+    "fetch_audio",
     "fetch_image",
     "fetch_video",
     "probe_any_video",
     "probe_image",
+    "probe_sound",
     "probe_video",
     "safe_key",
     "sniff",
@@ -60,13 +64,22 @@ class Inputs:
     timeout_s: float
     max_image_bytes: int
     max_video_bytes: int
+    max_audio_bytes: int
+    max_audio_seconds: float
     key_prefix: str = ""
 
     @classmethod
     def from_settings(cls, settings: Settings, store: ObjectStore | None) -> "Inputs":
         """Limits from the environment; `store` as the job uses it."""
-        fetcher = GuardedFetcher(settings.fetch_timeout_s, settings.allow_private_addresses)
-        return cls(store, fetcher, settings.fetch_timeout_s, settings.max_image_bytes, settings.max_video_bytes)
+        return cls(
+            store,
+            GuardedFetcher(settings.fetch_timeout_s, settings.allow_private_addresses),
+            settings.fetch_timeout_s,
+            settings.max_image_bytes,
+            settings.max_video_bytes,
+            settings.max_audio_bytes,
+            settings.max_audio_seconds,
+        )
 
 
 def safe_key(key: str, prefix: str = "") -> str:
@@ -118,6 +131,19 @@ async def fetch_video(source: Source, dest: Path, inputs: Inputs, digest: bool =
     return await _fetch(source, dest, inputs, inputs.max_video_bytes, check)
 
 
+async def fetch_audio(source: Source, dest: Path, inputs: Inputs) -> SoundInfo:
+    """Fetch a voice to `dest` and prove that it can be heard. On any error nothing is left at `dest`.
+
+    Raises JobError with the source's field: as fetch_image, but sound_unreadable (also for what is no base64),
+    no_sound, no_voice, audio_too_long.
+    """
+
+    def check() -> SoundInfo:
+        return probe_sound(dest, inputs.max_audio_seconds)
+
+    return await _fetch(source, dest, inputs, inputs.max_audio_bytes, check, "sound_unreadable")
+
+
 def probe_any_video(path: Path) -> VideoInfo:
     """`probe_video` with the one demuxer of what the first bytes say. Raises not_a_video, too, for other files."""
     kind = sniff(head_of(path))
@@ -126,12 +152,15 @@ def probe_any_video(path: Path) -> VideoInfo:
     return probe_video(path, _DEMUXERS[kind])
 
 
-async def _fetch(source: Source, dest: Path, inputs: Inputs, max_bytes: int, check: Callable[[], T]) -> T:
+async def _fetch(
+    source: Source, dest: Path, inputs: Inputs, max_bytes: int, check: Callable[[], T], no_base64: str = "not_an_image"
+) -> T:
+    """no_base64: the code for a text that should be base64 and is none."""
     try:
         if source.kind == "url":
             await inputs.fetcher.fetch(source.value, dest, max_bytes)
         elif source.kind == "base64":
-            await asyncio.to_thread(write_base64, source.value, dest, max_bytes)
+            await asyncio.to_thread(write_base64, source.value, dest, max_bytes, no_base64)
         else:
             key = safe_key(source.value, inputs.key_prefix)
             if inputs.store is None:

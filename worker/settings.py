@@ -50,6 +50,8 @@ class Settings(BaseSettings):
     fetch_timeout_s: float = Field(default=120, gt=0)
     max_image_bytes: int = Field(default=32 * 2**20, gt=0)
     max_video_bytes: int = Field(default=2 * 2**30, gt=0)
+    max_audio_bytes: int = Field(default=64 * 2**20, gt=0)
+    max_audio_seconds: float = Field(default=180, gt=0)
     # Signature v4 allows a presigned link seven days at most.
     presign_seconds: int = Field(default=24 * 3600, ge=1, le=7 * 24 * 3600)
     allow_private_addresses: Annotated[list[str], NoDecode] = []

@@ -1,8 +1,9 @@
 """How many frames a range of the driving video gives: the graph's own rules, before the graph runs.
 
-The nodes "Resample driving video", "Sample driving video" and "Retime" decide what is generated, and the finished MP4
-is checked against what was asked for, so both must come to the same number. They may not import each other; tests
-hold this file to custom_nodes/comfy_motion/video/{timeline,stride,retime,chunks}.py.
+The nodes "Resample driving video", "Sample driving video", "Prepare voices" and "Retime" decide what is generated, and
+the finished MP4 is checked against what was asked for, so both must come to the same number. They may not import each
+other; tests hold this file to custom_nodes/comfy_motion/video/{timeline,stride,retime,chunks}.py, talk/voices.py and
+clips/windows.py.
 """
 
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ from worker.probe import VideoInfo, check_range
 NTSC_TOLERANCE = Fraction(2, 10_000)
 SHORTEST = 16
 """Poses: MimicMotion was trained on so many at a time."""
+TALK_FPS = 25
+"""Frames a second of MultiTalk; its voices have VOICE_RATE samples."""
+VOICE_RATE = 16_000
 _CLOCK_GRACE, _REST = Fraction(1, 1000), Fraction(1, 4)
 
 
@@ -83,6 +87,16 @@ def frames_retimed(length: Fraction, fps: float) -> int:
     """Frames of a video of `length` seconds written at `fps`, to the nearest."""
     # The graph hands the length on as a float.
     return max(1, floor(as_written(float(length)) * exact_rate(fps) + Fraction(1, 2)))
+
+
+def voice_samples(num_samples: int, rate: int) -> int:
+    """Samples of a voice at 16 kHz, of a file's `num_samples` at `rate` Hz (multitalk.md: rounded up)."""
+    return ceil(Fraction(num_samples * VOICE_RATE, rate))
+
+
+def frames_spoken(samples: int) -> int:
+    """Frames at 25 a second for so many samples at 16 kHz (multitalk.md: int(samples / 16000 * 25))."""
+    return samples * TALK_FPS // VOICE_RATE
 
 
 def count_chunks(total: int, length: int, overlap: int) -> int:

@@ -37,6 +37,8 @@ MODEL_INPUTS: dict[tuple[str, str], str] = {
     ("CMLoadDWPose", "detector"): "detection",
     ("CMLoadDWPose", "pose"): "detection",
     ("CMLoadMimicMotion", "weights"): "mimicmotion",
+    ("CMLoadMultiTalk", "name"): "model_patches",
+    ("AudioEncoderLoader", "audio_encoder_name"): "audio_encoders",
 }
 """Which inputs of which loaders name a model file, and the folder of MODEL_PATH it is in."""
 

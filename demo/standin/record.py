@@ -25,7 +25,15 @@ from worker.settings import Settings
 
 MARKER = "standin-marker"
 SUFFIXES = (".safetensors", ".onnx", ".pt", ".pth", ".yaml")
-CORE_CLASSES = ("EmptyImage", "SaveImage", "PreviewImage", "VAELoader", "VAEDecode", "EmptyLatentImage")
+CORE_CLASSES = (
+    "BatchMasksNode",
+    "EmptyImage",
+    "SaveImage",
+    "PreviewImage",
+    "VAELoader",
+    "VAEDecode",
+    "EmptyLatentImage",
+)
 
 
 def classes_of_graphs(folder: Path) -> set[str]:

@@ -1,7 +1,8 @@
-"""TEST ONLY: teaches core to load the tiny CLIP vision and text encoder of demo/tiny_wan.py, and the tiny SVD of
-demo/tiny_svd.py (in svd.py). It has no nodes.
+"""TEST ONLY: teaches core to load the tiny CLIP vision and text encoder of demo/tiny_wan.py, the tiny SVD of
+demo/tiny_svd.py (in svd.py), and one LoRA file for two tiny models (in lora.py); on demand it moves the tiny
+SAM2's masks (in sam2.py). It has no nodes.
 
-Core v0.33.0 knows these two kinds of file by their number of layers and takes every size from a configuration of
+Core v0.33.0 knows the first two kinds of file by their number of layers and takes every size from a configuration of
 its own. Linked into custom_nodes, this package hands core the small configuration when, and only when, a file holds
 fewer layers than the real one; every other file is loaded as before. Never install it where pictures matter.
 """
@@ -9,7 +10,7 @@ fewer layers than the real one; every other file is loaded as before. Never inst
 import comfy.clip_vision
 import comfy.sd
 
-from . import svd
+from . import lora, sam2, svd
 
 _VISION_LAYER = "vision_model.encoder.layers.{}.layer_norm1.weight"
 _TEXT_LAYER = "encoder.block.{}.layer.1.DenseReluDense.wi_1.weight"
@@ -88,3 +89,5 @@ def _install() -> None:
 
 _install()
 svd.install()
+lora.install()
+sam2.install()

@@ -14,6 +14,7 @@ from demo.sample import ASSETS
 from demo.tiny import TINY_NODES, tiny_models
 from scripts.example_workflows import SCENES, api_graph
 from tests.browser.editor import find_chromium, open_editor
+from tests.engine import multitalk_world
 from worker.engine import Engine
 from worker.errors import JobError
 from worker.own_loop import OwnLoop
@@ -48,9 +49,12 @@ def comfyui(tmp_path_factory):
                 raise
             pytest.skip(f"needs ComfyUI: {error.message}")
         try:
-            # The editor's loaders offer what is in the input folder; the graphs name the sample's files.
+            # The editor's loaders offer what is in the input folder; the graphs name the samples' files.
             for name in ("person.png", "driving.mp4"):
                 shutil.copy(ASSETS / name, engine.input_dir / name)
+            (engine.input_dir / "two_people.jpg").write_bytes(multitalk_world.two_people())
+            for number in (1, 2):
+                (engine.input_dir / f"voice_{number}.wav").write_bytes(multitalk_world.voice(number, 1.0))
             loop.wait(engine.wait_ready(240))
             yield engine.base_url
         finally:

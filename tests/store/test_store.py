@@ -124,7 +124,7 @@ async def test_too_large_is_refused_before_it_is_read(store, tmp_path):
 async def test_an_input_by_key_is_fetched_within_its_limits(store, tmp_path):
     Image.new("RGB", (80, 60)).save(tmp_path / "a.png")
     await store.put(tmp_path / "a.png", "templates/a.png", "image/png")
-    inputs = Inputs(store, GuardedFetcher(), timeout_s=10, max_image_bytes=100_000, max_video_bytes=100_000)
+    inputs = Inputs(store, GuardedFetcher(), 10, 100_000, 100_000, 100_000, 60)
     source, dest = Source("input_image_minio_path", "templates/a.png", "key"), tmp_path / "in" / "reference"
     assert (await fetch_image(source, dest, inputs, min_side=32)).width == 80
 

@@ -1,4 +1,5 @@
-"""Requests, tables and answers of seeds/001 (segment, animate) and seeds/002 (i2v), pasted word for word."""
+"""Requests, tables and answers of seeds/001 (segment, animate), seeds/002 (i2v) and seeds/003 (multitalk), pasted word
+for word."""
 
 SEGMENT_INPUT = """
 {
@@ -138,5 +139,48 @@ I2V_OUTPUT_WITH_R2 = """
     "last_frame_url": "https://r2.example.com/...",
     "last_frame_r2_key": "wan-i2v/results/abc123_lastframe.png",
     ...
+}
+"""
+MULTITALK_REQUEST = """
+# Prepare request
+with open("reference_image.jpg", "rb") as f:
+    image_base64 = base64.b64encode(f.read()).decode()
+
+with open("audio1.wav", "rb") as f:
+    audio1_base64 = base64.b64encode(f.read()).decode()
+
+request_data = {
+    "input": {
+        "reference_image": image_base64,
+        "audio_1": audio1_base64,
+        "prompt": "Two people having a friendly conversation",
+        "num_frames": 100,
+        "seed": 42,
+        "sampling_steps": 20
+    }
+}
+
+# Send request
+"""
+MULTITALK_PARAMETERS = """
+- `reference_image` (required): Base64 encoded image or URL
+- `audio_1` (required): Base64 encoded audio file or URL
+- `audio_2` (optional): Second audio file for multi-person conversation
+- `prompt` (required): Description of the conversation
+- `num_frames` (optional): Number of frames to generate (default: 100, max: 201)
+- `seed` (optional): Random seed for reproducibility (default: 42)
+- `turbo` (optional): Enable turbo mode for faster generation (default: false)
+- `sampling_steps` (optional): Number of sampling steps (default: 20, range: 2-100)
+- `guidance_scale` (optional): Guidance scale for generation (default: 7.5)
+- `fps` (optional): Frames per second for output video (default: 8)
+"""
+MULTITALK_OUTPUT_WITH_STORE = """
+{
+  "video_url": "https://s3.amazonaws.com/bucket/output.mp4"
+}
+"""
+MULTITALK_OUTPUT = """
+{
+  "video_base64": "base64_encoded_video_data"
 }
 """

@@ -31,7 +31,7 @@ def text_of(data: bytes) -> str:
 
 
 def fetched(text, tmp_path, **limits):
-    inputs = replace(Inputs(None, GuardedFetcher(), 10, 100_000, 100_000), **limits)
+    inputs = replace(Inputs(None, GuardedFetcher(), 10, 100_000, 100_000, 100_000, 60), **limits)
     return fetch_image(Source("image_base64", text, "base64"), tmp_path / "in" / "picture", inputs, 32)
 
 

@@ -87,7 +87,7 @@ def test_no_key_that_passes_climbs(key):
         (b"\x89PNG\r\n\x1a\n", "PNG"),
         (b"RIFF\0\0\0\0WEBPVP8 ", "WebP"),
         (b"RIFF\0\0\0\0AVI LIST", "AVI"),
-        (b"RIFF\0\0\0\0WAVEfmt ", "unknown"),
+        (b"RIFF\0\0\0\0WAVEfmt ", "WAV"),
         (b"GIF89a", "GIF"),
         (b"\0\0\0\x20ftypisom", "MP4"),
         (b"\0\0\0\x14ftypqt  ", "MOV"),
@@ -163,7 +163,7 @@ async def files(tmp_path):
     app.router.add_static("/", www)
     async with TestServer(app, host="127.0.0.1") as server:
         fetcher = GuardedFetcher(10, exempt=[f"127.0.0.1:{server.port}"])
-        yield www, str(server.make_url("/")), Inputs(None, fetcher, 10, 100_000, 1_000_000)
+        yield www, str(server.make_url("/")), Inputs(None, fetcher, 10, 100_000, 1_000_000, 1_000_000, 60)
 
 
 async def fetched(what, url: str, field: str, dest: Path, inputs: Inputs, *more):

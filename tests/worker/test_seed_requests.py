@@ -1,17 +1,24 @@
-"""The requests, tables and answers of seeds/001 (segment, animate) and seeds/002 (i2v), as the documents have them.
+"""The requests, tables and answers of seeds/001 (segment, animate), seeds/002 (i2v) and seeds/003 (multitalk), as the
+documents have them.
 
 The texts are in seed_texts.py, word for word; only values that stand for something ("...", "<base64 encoded image>")
 are filled in here.
 """
 
+import base64
 import json
 import re
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 
+from worker.delivery import Delivered
+from worker.finished import Report
+from worker.guard import GuardedFetcher
 from worker.host import Worker
-from worker.operations import load_operations
+from worker.media import Inputs, SoundInfo, fetch_audio, fetch_image
+from worker.operations import Results, load_operations
 from worker.redact import Redactor, secrets_of
 
 from .asking import STORE, Asked, picture, settings
@@ -23,10 +30,15 @@ from .seed_texts import (
     I2V_OUTPUT,
     I2V_OUTPUT_WITH_R2,
     I2V_TABLE,
+    MULTITALK_OUTPUT,
+    MULTITALK_OUTPUT_WITH_STORE,
+    MULTITALK_PARAMETERS,
+    MULTITALK_REQUEST,
     SEGMENT_INPUT,
     SEGMENT_OUTPUT,
     SEGMENT_TABLE,
 )
+from .small_sounds import tone, write_sound
 
 DOCUMENTS = {
     "segment": (SEGMENT_INPUT, SEGMENT_TABLE),
@@ -168,3 +180,69 @@ def test_no_key_of_the_documents_store_is_shown(name):
     for text in (repr(request), str(request.model_dump()), request.model_dump_json(), json.dumps(prompt)):
         assert not [secret for secret in hidden if secret in text]
     assert Redactor(secrets_of(example(name))).text(STORE["secret_access_key"]) == "***"
+
+
+@pytest.fixture
+def multitalk_input(tmp_path, monkeypatch):
+    """The `input` that the document's own code makes of two files."""
+    monkeypatch.chdir(tmp_path)
+    Image.effect_noise((640, 360), 80).convert("RGB").save("reference_image.jpg")
+    write_sound(tmp_path / "audio1.wav", tone(44100 * 5, 44100), 44100)
+    made = {"base64": base64}
+    exec(MULTITALK_REQUEST, made)
+    return made["request_data"]["input"]
+
+
+async def test_the_multitalk_documents_request_word_for_word(multitalk_input, tmp_path):
+    operation = OPERATIONS["multitalk"]
+    request = operation.parse(multitalk_input, settings())
+    wanted = operation.wanted(request)
+    inputs = Inputs(None, GuardedFetcher(), 10, 10**6, 10**6, 10**6, 180)
+    infos = {
+        "image": await fetch_image(wanted["image"].source, tmp_path / "in" / "image", inputs, wanted["image"].min_side),
+        "audio_1": await fetch_audio(wanted["audio_1"].source, tmp_path / "in" / "audio_1", inputs),
+    }
+    assert (tmp_path / "in" / "image").read_bytes() == (tmp_path / "reference_image.jpg").read_bytes()
+    assert (tmp_path / "in" / "audio_1").read_bytes() == (tmp_path / "audio1.wav").read_bytes()
+    expected = operation.expected(request, infos)
+    assert (expected.width, expected.height, expected.fps, expected.num_frames) == (832, 464, 8.0, 40)
+    prompt = operation.bind(request, {role: role for role in infos}, infos, "x").prompt
+    graph = {node["_meta"]["title"]: node["inputs"] for node in prompt.values()}
+    talk = {"seed": 42, "guidance_scale": 7.5, "num_frames": 97}
+    assert graph["Talk"].items() >= talk.items()
+    assert graph["Schedule"]["steps"] == multitalk_input["sampling_steps"]
+    assert graph["Prompt"]["text"] == multitalk_input["prompt"]
+
+
+MULTITALK_FIELDS = re.findall(
+    r"^- `(\w+)` \((required|optional)\): .*?(?:\((.*)\))?$", MULTITALK_PARAMETERS, re.MULTILINE
+)
+
+
+def test_the_multitalk_documents_parameters():
+    assert len(MULTITALK_FIELDS) == 10
+    good = {"reference_image": "aGk=", "audio_1": "aGk=", "prompt": "p"}
+    asked = Asked(OPERATIONS["multitalk"], good)
+    for name, need, rule in MULTITALK_FIELDS:
+        if need == "required":
+            error = asked.refused(**{name: "absent"})
+            assert (error.code, error.field) == ("missing_field", name)
+        elif found := re.search(r"default: ([\w.]+)", rule):
+            assert getattr(asked.parse(), name) == json.loads(found[1])
+        else:
+            assert getattr(asked.parse(), name) is None
+        if found := re.search(r"range: (\d+)-(\d+)", rule):
+            assert [getattr(asked.parse(**{name: int(end)}), name) for end in found.groups()] == [2, 100]
+    assert asked.parse(num_frames=201).num_frames == 201
+    assert asked.refused(num_frames=202).field == "num_frames"
+
+
+def test_multitalk_answers_the_documents_field(multitalk_input):
+    operation = OPERATIONS["multitalk"]
+    request = operation.parse(multitalk_input, settings())
+    sound = SoundInfo(16000 * 5, 16000, 1, 5.0, -20.0)
+    for stored, text in ((True, MULTITALK_OUTPUT_WITH_STORE), (False, MULTITALK_OUTPUT)):
+        file = Delivered(3, "key", "https://store/key") if stored else Delivered(3, base64="Zm9v")
+        files = {key: [file] for key in operation.outputs(request, "abc123")}
+        answer = operation.answer(request, Results({"audio_1": sound}, files, Report(), {}, 45.2, 35.0))
+        assert {name for name in ("video_url", "video_base64") if answer[name]} == set(json.loads(text))

@@ -64,7 +64,9 @@ def test_every_loader_of_the_graph_is_known(tmp_path):
     for operation in load_operations().values():
         for graph in operation.graphs.values():
             loaders = {n["class_type"] for n in graph.nodes.values() if "Load" in n["class_type"]}
-            assert loaders - {"LoadImage", "LoadImageMask", "LoadVideo"} <= {name for name, _ in MODEL_INPUTS}
+            assert loaders - {"LoadImage", "LoadImageMask", "LoadVideo", "CMLoadSound"} <= {
+                name for name, _ in MODEL_INPUTS
+            }
             named = models_of(graph.nodes, [tmp_path])
             assert named, graph.name
             assert len({(m.folder, m.name) for m in named}) == len(named)

@@ -13,7 +13,7 @@ from worker.delivery import Delivered, Output
 from worker.errors import ERRORS, JobError
 from worker.finished import Expected, Report
 from worker.graph import Graph
-from worker.media import ImageInfo, Source, VideoInfo
+from worker.media import ImageInfo, SoundInfo, Source, VideoInfo
 from worker.settings import Settings
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
@@ -26,7 +26,7 @@ Model = TypeVar("Model", bound=BaseModel)
 SECRET_FIELDS = {"r2"}
 """Request fields whose values are in no message, nor anything inside them."""
 
-Info = ImageInfo | VideoInfo
+Info = ImageInfo | VideoInfo | SoundInfo
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Wanted:
     """
 
     source: Source
-    kind: Literal["image", "video"]
+    kind: Literal["image", "video", "audio"]
     min_side: int = 0
     digest: bool = False
 

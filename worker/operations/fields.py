@@ -99,6 +99,35 @@ def source_of(request: BaseModel, field: str) -> Source:
     return Source(field, getattr(request, field), kind)
 
 
+WAYS = ("", "_url", "_minio_path")
+"""The three forms of a media field with a bare name, which takes an http(s) URL or, where it may, base64."""
+
+
+def is_url(value: str) -> bool:
+    """Whether a bare media field's text is a URL; else it is base64."""
+    return re.match(r"https?://", value, re.IGNORECASE) is not None
+
+
+def given(request: BaseModel, stem: str, what: str = "", required: bool = True) -> str | None:
+    """The one field of the `WAYS` of `stem` that is there. For validators: refuses two of them (conflicting_fields)
+    and, where one is `required`, none (missing_field). what: the file, in a word, where `stem` is not that."""
+    names = [stem + way for way in WAYS]
+    found = [name for name in names if getattr(request, name) is not None]
+    if len(found) > 1:
+        raise refusal("conflicting_fields", f"`{found[0]}` and `{found[1]}` both name the {what or stem}.", found[0])
+    if required and not found:
+        text = f"None of {', '.join(f'`{name}`' for name in names)} is there: the {what or stem} is missing."
+        raise refusal("missing_field", text, stem, f"Add `{names[0]}`, `{names[1]}` or `{names[2]}` to `input`.")
+    return found[0] if found else None
+
+
+def given_source(request: BaseModel, field: str) -> Source:
+    """The file that one of the `WAYS` names."""
+    value = getattr(request, field)
+    kind = "key" if field.endswith("_minio_path") else "url" if field.endswith("_url") or is_url(value) else "base64"
+    return Source(field, value, kind)
+
+
 def picture_info(infos: Mapping[str, Info], role: str) -> ImageInfo:
     """What was probed of a picture."""
     info = infos[role]

@@ -6,7 +6,6 @@ nowhere else; a test holds the pinned graph to them.
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -15,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, Field, model_validator
 from worker.errors import JobError
 from worker.finished import Expected
 from worker.graph import Graph, NodeName, load_graph
-from worker.media import Source, VideoInfo
+from worker.media import VideoInfo
 from worker.operations import fields
 from worker.operations.base import WORKFLOWS, Bound, Info, Output, Results, Wanted, parse_model, refusal
 from worker.operations.fields import Link, OwnStore, Request
@@ -41,19 +40,13 @@ CROSSFADE = 8
 """Frames that two chunks share (seed 000)."""
 REFERENCE = 1
 """Of a chunk's frames, the picture with its own pose, which the model sees first and nobody else does."""
-WAYS = ("", "_url", "_minio_path")
-"""Each media field's three forms: its bare name is a URL or, for the picture, base64."""
 
 
 def _link(value: str) -> str:
-    if not _is_url(value):
+    if not fields.is_url(value):
         hint = "A file of the bucket goes into `video_minio_path`; videos are not taken as base64."
         raise refusal("invalid_value", "`video` is no http(s) URL.", hint=hint)
     return value
-
-
-def _is_url(value: str) -> bool:
-    return re.match(r"https?://", value, re.IGNORECASE) is not None
 
 
 # VAE and UNet together halve a side six times, and join the halves to one another again.
@@ -101,8 +94,8 @@ class MimicMotionRequest(Request):
 
     @model_validator(mode="after")
     def _together(self) -> "MimicMotionRequest":
-        _given(self, "image")
-        _given(self, "video")
+        fields.given(self, "image")
+        fields.given(self, "video")
         if self.end_time is not None and self.end_time <= self.start_time:
             text = f"`end_time` is {self.end_time:g} and `start_time` is {self.start_time:g}."
             raise refusal("invalid_range", text, "end_time")
@@ -111,12 +104,12 @@ class MimicMotionRequest(Request):
     @property
     def image_field(self) -> str:
         """The field that names the picture."""
-        return _given(self, "image")
+        return fields.given(self, "image") or ""
 
     @property
     def video_field(self) -> str:
         """The field that names the video."""
-        return _given(self, "video")
+        return fields.given(self, "video") or ""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -154,8 +147,8 @@ class MimicMotion:
 
     def wanted(self, request: MimicMotionRequest) -> dict[str, Wanted]:
         return {
-            "image": Wanted(_source(request, request.image_field), "image", MIN_PICTURE_SIDE),
-            "video": Wanted(_source(request, request.video_field), "video", digest=True),
+            "image": Wanted(fields.given_source(request, request.image_field), "image", MIN_PICTURE_SIDE),
+            "video": Wanted(fields.given_source(request, request.video_field), "video", digest=True),
         }
 
     def expected(self, request: MimicMotionRequest, infos: Mapping[str, Info]) -> Expected:
@@ -218,28 +211,10 @@ class MimicMotion:
 
 def kept_name(request: MimicMotionRequest, infos: Mapping[str, Info]) -> str:
     """The folder of finished chunks, the same for the same video: by what the two files hold, not where they are."""
-    elsewhere = {stem + way for stem in ("image", "video") for way in WAYS} | {"r2"}
+    elsewhere = {stem + way for stem in ("image", "video") for way in fields.WAYS} | {"r2"}
     made = request.model_dump(exclude=elsewhere)
     made |= {"picture": fields.picture_info(infos, "image").sha256, "dance": _video(infos).sha256}
     return "mimicmotion-" + hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()[:32]
-
-
-def _given(request: BaseModel, stem: str) -> str:
-    """The one field that names the picture or the video. For validators: refuses none of them and two."""
-    names = [stem + way for way in WAYS]
-    given = [name for name in names if getattr(request, name) is not None]
-    if len(given) > 1:
-        raise refusal("conflicting_fields", f"`{given[0]}` and `{given[1]}` both name the {stem}.", given[0])
-    if not given:
-        text = f"None of {', '.join(f'`{name}`' for name in names)} is there: the {stem} is missing."
-        raise refusal("missing_field", text, stem, f"Add `{names[0]}`, `{names[1]}` or `{names[2]}` to `input`.")
-    return given[0]
-
-
-def _source(request: MimicMotionRequest, field: str) -> Source:
-    value = getattr(request, field)
-    kind = "key" if field.endswith("_minio_path") else "url" if field.endswith("_url") or _is_url(value) else "base64"
-    return Source(field, value, kind)
 
 
 def _video(infos: Mapping[str, Info]) -> VideoInfo:

@@ -35,8 +35,8 @@ def write_masks(masks: torch.Tensor, paths: list[Path], metadata: Mapping[str, s
         list(pool.map(write, masks.float().cpu().numpy(), paths))
 
 
-def draw_masks(picture: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
-    """A picture, uint8 [h, w, 3], with the masks, bool [n, h, w], tinted, outlined and numbered from 1."""
+def draw_masks(picture: torch.Tensor, masks: torch.Tensor, numbered: bool = True) -> torch.Tensor:
+    """A picture, uint8 [h, w, 3], with the masks, bool [n, h, w], tinted and outlined; `numbered`: from 1."""
     drawn = picture.numpy().copy()
     height, width = drawn.shape[:2]
     thick = max(2, round(max(height, width) / 500))
@@ -47,7 +47,7 @@ def draw_masks(picture: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
         outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(drawn, outlines, -1, colour.tolist(), thick)
     for number, mask in enumerate(masks.numpy().astype(np.uint8), 1):
-        if mask.any():
+        if numbered and mask.any():
             _write_number(drawn, mask, str(number), thick)
     return torch.from_numpy(drawn)
 

@@ -17,10 +17,12 @@ from av.video.stream import VideoStream
 
 from ..errors import MotionError
 
-# Only file formats that hold their own pictures, and only local files: libav would otherwise follow the addresses
-# and paths written in a playlist that somebody named .mp4.
+# Only file formats that hold their own pictures and sounds, and only local files: libav would otherwise follow the
+# addresses and paths written in a playlist that somebody named .mp4.
+_VIDEOS = "mov,matroska,avi,mpegts,mpeg,flv,asf,ogg,gif,apng,mxf,nut,ivf,h264,hevc,m4v,mpegvideo,rm"
+_SOUNDS = "wav,w64,mp3,aac,loas,flac,aiff,caf,au,amr,wv,ape,tta,tak,ac3,eac3,dts,voc,dsf,mpc,mpc8,ircam"
 _OPTIONS = {
-    "format_whitelist": "mov,matroska,avi,mpegts,mpeg,flv,asf,ogg,gif,apng,mxf,nut,ivf,h264,hevc,m4v,mpegvideo",
+    "format_whitelist": f"{_VIDEOS},{_SOUNDS}",
     "protocol_whitelist": "file",
 }
 _ATTACHED_PICTURE = Disposition.attached_pic

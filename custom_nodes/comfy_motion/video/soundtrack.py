@@ -9,20 +9,16 @@ from fractions import Fraction
 from typing import cast
 
 import av
-import numpy as np
 from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
-from av.error import FFmpegError
 
-from .index import clock, only, open_container, reason, unreadable
+from .index import clock, only, open_container
+from .samples import JITTER
+from .samples import samples as _samples
 from .sound import Sound
 
 _BIT_RATE = 192_000
 _AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
-# A decoder needs packets before the first one that is heard: AAC overlaps two frames, MP3 borrows earlier bits.
-_LEAD_IN = Fraction(1, 4)
-# Containers round times; a smaller step between two pieces of sound is rounding, not a gap.
-_JITTER = Fraction(1, 50)
 
 
 class Soundtrack:
@@ -71,7 +67,7 @@ def _can_be_copied(source: InputContainer, stream: AudioStream, sound: Sound) ->
         return False
     covered: Fraction | None = None
     for begins, packet in _packets_in_range(source, stream, sound):
-        if begins > sound.start if covered is None else abs(begins - covered) > _JITTER:
+        if begins > sound.start if covered is None else abs(begins - covered) > JITTER:
             return False
         covered = begins + (packet.duration or 0) * clock(stream)
     frame = Fraction(stream.codec_context.frame_size or 1024, stream.codec_context.sample_rate)
@@ -144,56 +140,3 @@ def _encoded(
         yield from target.encode(None)
 
     return Soundtrack(packets(), copied=False)
-
-
-def _samples(source: InputContainer, stream: AudioStream, sound: Sound, rate: int, layout: str) -> Iterator[np.ndarray]:
-    """Exactly round(duration * rate) samples, float32 [channels, n], piece by piece; what is missing is silence."""
-    channels = 1 if layout == "mono" else 2
-    total, written = round(sound.duration * rate), 0
-    position = None  # where on the output's own clock, in samples, the next decoded piece begins
-    for piece, begins in _decoded(source, stream, sound, rate, layout):
-        at = round((begins - sound.start) * rate)
-        if position is None or abs(at - position) > _JITTER * rate:
-            position = at
-        position, first = position + piece.shape[1], position
-        if first > written:
-            gap = min(first, total) - written
-            yield from _silence(channels, gap)
-            written += gap
-        piece = piece[:, max(0, written - first) : max(0, total - first)]
-        if piece.shape[1]:
-            yield np.ascontiguousarray(piece)
-            written += piece.shape[1]
-        if written >= total:
-            return
-    yield from _silence(channels, total - written)
-
-
-def _silence(channels: int, samples: int, piece: int = 48000) -> Iterator[np.ndarray]:
-    for start in range(0, samples, piece):
-        yield np.zeros((channels, min(piece, samples - start)), np.float32)
-
-
-def _decoded(
-    source: InputContainer, stream: AudioStream, sound: Sound, rate: int, layout: str
-) -> Iterator[tuple[np.ndarray, Fraction]]:
-    """Pieces of sound, float32 [channels, n] at `rate`, each with its time on the file's clock in seconds."""
-    resampler = av.AudioResampler(format="fltp", layout=layout, rate=rate)
-    source.seek(int((sound.start - _LEAD_IN - 1) / clock(stream)), stream=stream)
-    begins: Fraction | None = None
-    try:
-        for frame in source.decode(stream):
-            if frame.pts is not None:
-                begins = frame.pts * clock(stream)
-            begins = begins or Fraction(0)
-            if begins >= sound.end:
-                return
-            time = begins
-            for piece in resampler.resample(frame):
-                samples = piece.to_ndarray()
-                yield samples, time
-                time += Fraction(samples.shape[1], rate)
-            begins += Fraction(frame.samples, frame.sample_rate)
-    except FFmpegError as error:
-        what = f"has sound that cannot be decoded at second {float(begins or 0):.2f}: {reason(error)}."
-        raise unreadable(sound.path, what) from error

@@ -1,4 +1,4 @@
-"""Where a step's time goes: the GPU's kernels, added up by what they do."""
+"""Where a step's time goes: the GPU's kernels, added up by what they do; and which attention really ran."""
 
 import re
 from collections import Counter
@@ -41,3 +41,19 @@ def shares(work: Callable[[], Any], steps: int) -> dict[str, Any]:
         "kinds": {kind: round(seconds, 4) for kind, seconds in by_kind.most_common()},
         "longest": {name: round(seconds, 4) for name, seconds in by_name.most_common(LONGEST)},
     }
+
+
+def back_ends(work: Callable[[], Any]) -> dict[str, int]:
+    """Which of torch's attentions ran how often: {"queries x keys, op": calls}. The ops tell what torch chose."""
+    kinds = [torch.profiler.ProfilerActivity.CPU]
+    if torch.cuda.is_available():
+        kinds.append(torch.profiler.ProfilerActivity.CUDA)
+    with torch.profiler.profile(activities=kinds, record_shapes=True) as seen:
+        work()
+    found = Counter[str]()
+    for event in seen.key_averages(group_by_input_shape=True):
+        if event.key.startswith("aten::_scaled_dot_product_") and not event.key.endswith("_backward"):
+            q, k = event.input_shapes[:2]
+            kind = event.key.removeprefix("aten::_scaled_dot_product_")
+            found[f"{q[0]}x{q[1]} heads, {q[2]} x {k[2]}: {kind}"] += event.count
+    return dict(found) or {"none of torch's": 0}

@@ -1,4 +1,4 @@
-"""Nodes for bench/mimicmotion_gpu.py, which links them into the ComfyUI that it measures. Never install them.
+"""Nodes for bench/mimicmotion_gpu.py.
 
 CMBenchSteps times the sampling loop of our node against the same weights run the original way: PoseNet for the whole
 tile in every step, and the two halves of guidance one after the other (models: MimicMotion's published pipeline). It
@@ -7,56 +7,23 @@ diffusers is installed its UNet, which the original has, is timed as well.
 """
 
 import copy
-import json
 import statistics
-import sys
-import time
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import comfy.ops
 import comfy.samplers
-import comfy.utils
-import folder_paths
 import torch
 
 from .kernels import shares
-from .published import published_step
-
-
-def ours(name: str) -> Any:
-    """A module of our node pack, under whatever name ComfyUI loaded it."""
-    return next(module for known, module in sys.modules.items() if known.endswith(f"comfy_motion.mimicmotion.{name}"))
-
-
-def now() -> float:
-    """Seconds, with all that the GPU was told done."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.monotonic()
-
-
-def say(found: dict[str, Any], name: str) -> dict[str, Any]:
-    """Writes the figures so far into ComfyUI's output folder; gives what a node returns for such a file."""
-    (Path(folder_paths.get_output_directory()) / name).write_text(json.dumps(found, indent=1))
-    return {"ui": {"figures": [{"filename": name, "subfolder": "", "type": "output"}]}}
-
-
-def timed(work: Any) -> tuple[Any, float]:
-    began = now()
-    made = work()
-    return made, now() - began
-
-
-def relative_l2(a: torch.Tensor, b: torch.Tensor) -> float:
-    """How far `b` is from `a`; NaN is neither near nor far and stays NaN."""
-    return ((a.double() - b.double()).norm() / a.double().norm()).item()
+from .measuring import now, ours, relative_l2, say, timed
+from .mimicmotion_published import published_step
 
 
 def one_by_one(net: Any, pictures: torch.Tensor | None) -> type:
     """Our guider with two evaluations a tile; `net` sees the tile's drawn poses in each step, None: as ours."""
-    sample, tiles = ours("sample"), ours("tiles")
+    sample, tiles = ours("mimicmotion.sample"), ours("mimicmotion.tiles")
 
     class OneByOne(sample.TiledGuider):
         def predict_noise(self, x, timestep, model_options=None, seed=None):
@@ -88,7 +55,7 @@ class Loop:
 
     def run(self, guider: type, poses: torch.Tensor, steps: int) -> tuple[list[float], torch.Tensor, torch.Tensor]:
         """(seconds of each step but the first, what the first step sees without noise, the last latents)."""
-        sample, marks, first = ours("sample"), [], []
+        sample, marks, first = ours("mimicmotion.sample"), [], []
         real, sample.TiledGuider = sample.TiledGuider, guider
 
         def after(step: int, denoised: torch.Tensor, x: torch.Tensor, _total: int) -> None:
@@ -154,7 +121,9 @@ class CMBenchSteps:
         }
 
     def measure(self, model, pose_net, clip_vision, vae, reference, reference_pose, pose, path, weights, steps):
-        chunked, conditioning, posenet = (ours(name) for name in ("chunked", "conditioning", "posenet"))
+        chunked, conditioning, posenet = (
+            ours(f"mimicmotion.{name}") for name in ("chunked", "conditioning", "posenet")
+        )
         device, dtype = model.load_device, model.model.get_dtype_inference()
         drawn = torch.cat([reference_pose.read(0, 1), pose.read(0, pose.num_frames)])
         found: dict[str, Any] = {"frames": list(drawn.shape), "type": str(dtype), "steps": steps}
@@ -170,7 +139,7 @@ class CMBenchSteps:
         )
         noise = conditioning.draw_noise(42, run.width, run.height, len(drawn))
         told, found["clip_and_vae_encode_s"] = timed(lambda: run._told(noise))
-        loop, guider = Loop(model, told, noise.of(len(drawn))), ours("sample").TiledGuider
+        loop, guider = Loop(model, told, noise.of(len(drawn))), ours("mimicmotion.sample").TiledGuider
         net = copy.deepcopy(pose_net).to(device, dtype)
         pictures = (drawn.movedim(-1, 1) / 127.5 - 1).to(device, dtype)
         net(pictures)
@@ -212,4 +181,4 @@ class CMBenchSteps:
             save()
 
 
-NODE_CLASS_MAPPINGS = {kind.__name__: kind for kind in (CMBenchPoses, CMBenchEnd, CMBenchSteps)}
+NODES = (CMBenchPoses, CMBenchEnd, CMBenchSteps)
