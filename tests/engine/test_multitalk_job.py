@@ -98,6 +98,18 @@ def test_two_voices_one_after_the_other_are_left_and_right(jobs, tmp_path):
     assert jobs.left_behind() == []
 
 
+@pytest.mark.skipif(not made.SHARED.is_dir(), reason="the shared samples are not there")
+def test_the_samples_speak_to_their_ends(jobs, tmp_path):
+    """Both voices whole, one after the other: 44 and 77 frames, in 30 windows of 5."""
+    voices = {f"audio_{number}": (made.SHARED / f"voice_{number}.wav").read_bytes() for number in (1, 2)}
+    fields = {name: made.base64_of(sound) for name, sound in voices.items()}
+    ended = jobs.run(made.brief(**fields, fps=25, guidance_scale=1, audio_guidance_scale=1), IN_TIME)
+    assert ended.answer["windows"] == 30
+    is_right(get(ended.answer["video_url"]), tmp_path, 121, 25)
+    assert in_order(ended)
+    assert jobs.left_behind() == []
+
+
 def test_both_together_in_boxes_with_turbo_and_no_store(storeless, tmp_path):
     voices = {"audio_1": made.base64_of(made.voice(1, 0.52)), "audio_2": made.base64_of(made.voice(2, 0.45))}
     job = made.brief(**voices, audio_order="together", speakers=made.BOXES, turbo=True, num_frames=13, fps=12.5)

@@ -140,6 +140,16 @@ def test_no_weight_of_another_file_is_read(folder, monkeypatch):
         loading.load_multitalk("other.safetensors")
 
 
+def test_a_whole_file_is_whole_where_cores_layers_have_no_weights_before_loading(shapes, monkeypatch):
+    """Core's dynamic memory on a GPU; seen on an H200, where every file was refused."""
+    import comfy.memory_management
+    import comfy.ops
+
+    monkeypatch.setattr(comfy.memory_management, "aimdo_enabled", True)
+    assert comfy.ops.manual_cast.Linear(2, 2).weight is None
+    loading.check(shapes, "multitalk.safetensors")
+
+
 def test_the_node(folder):
     from custom_nodes.comfy_motion.nodes.talk_loaders import CMLoadMultiTalk
 
