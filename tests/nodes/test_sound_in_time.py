@@ -106,12 +106,12 @@ def test_frames_taken_wrongly_are_seen(sources, tmp_path, monkeypatch, mistake, 
         check(offsets(sound_of(sources["16000.wav"]), tmp_path / "out.mp4", fps), fps)
 
 
-def at_another_rate(source, stream, sound, rate, layout, real=soundtrack._samples):
+def at_another_rate(source, stream, sound, rate, layout, real=soundtrack.samples):
     """Television's 0.1 %: 60 ms in a minute."""
     return real(source, stream, sound, rate * 1000 // 1001, layout)
 
 
-def with_the_lead_in(source, stream, sound, rate, layout, real=soundtrack._samples):
+def with_the_lead_in(source, stream, sound, rate, layout, real=soundtrack.samples):
     """The 1024 samples that AAC puts in front, heard: 23 ms at 44.1 kHz."""
     yield np.zeros((1, 1024), np.float32)
     yield from real(source, stream, sound, rate, layout)
@@ -120,6 +120,6 @@ def with_the_lead_in(source, stream, sound, rate, layout, real=soundtrack._sampl
 @pytest.mark.parametrize("mistake", [at_another_rate, with_the_lead_in])
 @pytest.mark.parametrize("fps", [8, 24])
 def test_sound_written_wrongly_is_heard(sources, tmp_path, monkeypatch, mistake, fps):
-    monkeypatch.setattr(soundtrack, "_samples", mistake)
+    monkeypatch.setattr(soundtrack, "samples", mistake)
     with pytest.raises(AssertionError):
         check(offsets(sound_of(sources["44100.wav"]), tmp_path / "out.mp4", fps), fps)

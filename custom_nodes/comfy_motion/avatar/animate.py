@@ -11,29 +11,17 @@ Every window gets fresh noise, from seed + number of the window; the authors dra
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
+from ..clips.decode import decode_window
 from ..clips.progress import WindowProgress
 from ..clips.windows import Window, plan_windows
 from ..video.colour_match import match
-from ..video.frames import Frames, to_uint8
+from ..video.frames import Frames, Writer, to_uint8_by_pieces
 from .conditioning import AUTHORS, Rules, WindowInput, condition_window, encode_reference
 from .driving import DrivingVideos
-
-CHUNK = 8  # frames turned to 8 bits at a time
-
-
-class Writer(Protocol):
-    """Where finished windows go (video.segments.SegmentWriter)."""
-
-    def append(self, frames: torch.Tensor) -> Any:
-        """The next window, uint8 [n, h, w, 3]; on disk when this returns."""
-
-    def frames(self) -> Frames:
-        """Everything appended so far, to be read lazily."""
-        ...
 
 
 @dataclass
@@ -73,8 +61,7 @@ class Generator:
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Float [t, h, w, 3] in 0..1."""
-        images = self.vae.decode(latents)
-        return images.reshape(-1, *images.shape[-3:])
+        return decode_window(self.vae, latents)
 
 
 @dataclass(frozen=True)
@@ -106,11 +93,8 @@ def animate(
     windows = plan_windows(driving.num_frames, plan.length, plan.overlap, plan.shorten)
     progress = WindowProgress(generator.model, len(windows), generator.steps, node_id)
     for _window, frames in generate_windows(generator, reference_image, driving, plan, windows, progress):
-        finished = torch.empty(frames.shape, dtype=torch.uint8)
-        for start in range(0, frames.shape[0], CHUNK):
-            finished[start : start + CHUNK] = to_uint8(frames[start : start + CHUNK])
-        writer.append(finished)
-        del frames, finished  # or this window would still be held while the next one is made
+        writer.append(to_uint8_by_pieces(frames))
+        del frames  # or this window would still be held while the next one is made
     return writer.frames()
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from ..clips.windows import ping_pong
+from ..clips.windows import latents_of, ping_pong
 from .letterbox import FITS, letterbox
 
 FACE_SIZE = 512
@@ -88,7 +88,7 @@ def mask_entries(mask: torch.Tensor | None, length: int, known: int, rows: int, 
     `known` latents of the overlap are 0. The VAE packs frame 0 alone, so the authors write it four times and
     the entries then run with the frames they belong to; core writes frame j into entry j.
     """
-    latents = (length - 1) // 4 + 1
+    latents = latents_of(length)
     entries = torch.ones((latents * 4, rows, columns), device=None if mask is None else mask.device)
     entries[: known * 4] = 0.0
     if mask is None:
@@ -152,7 +152,7 @@ def condition_window(
     shared["concat_latent_image"] = torch.cat(
         [reference_latent, vae.encode(known_frames(pixels, length, width, height, device))], dim=2
     )
-    known = 0 if pixels.continue_motion is None else (min(pixels.continue_motion.shape[0], length) - 1) // 4 + 1
+    known = 0 if pixels.continue_motion is None else latents_of(min(pixels.continue_motion.shape[0], length))
     rows, columns = reference_latent.shape[-2:]
     entries = mask_entries(pixels.mask, length, known, rows, columns, rules).to(reference_latent)
     window_mask = entries.view(1, -1, 4, rows, columns).transpose(1, 2)
@@ -166,7 +166,7 @@ def condition_window(
         own_negative["face_video_pixels"] = torch.full_like(face, -1.0)
     trim_latent = reference_latent.shape[2]
     latent = torch.zeros(
-        [batch_size, 16, (length - 1) // 4 + 1 + trim_latent, height // 8, width // 8],
+        [batch_size, 16, latents_of(length) + trim_latent, height // 8, width // 8],
         device=comfy.model_management.intermediate_device(),
     )
     return WindowInput(

@@ -28,6 +28,12 @@ _PIECE = 16  # frames turned to 8 bits at a time
 _OF_DEVICE = 0.8  # most of the device's memory to ask for: the VAE's own weights must fit beside it
 
 
+def decode_window(vae: Any, latents: torch.Tensor) -> torch.Tensor:
+    """All pictures of one window in memory: float [t, h, w, 3] in 0..1, of a video VAE's latents [1, 16, t, h, w]."""
+    images = vae.decode(latents)
+    return images.reshape(-1, *images.shape[-3:])
+
+
 def decode(vae: Any, samples: dict[str, Any], fps: Fraction, chunk: int, report: Report) -> Frames:
     """The latent's pictures as frames in the prompt's scratch folder.
 

@@ -49,6 +49,11 @@ def whole_clip(num_frames: int) -> int:
     return (num_frames + 2) // 4 * 4 + 1
 
 
+def latents_of(frames: int) -> int:
+    """Latent frames of a clip: the VAE packs the first frame alone and then four at a time."""
+    return (frames - 1) // 4 + 1
+
+
 def plan_windows(num_frames: int, length: int = 77, overlap: int = 5, shorten: str = "single") -> list[Window]:
     """The windows of a video of `num_frames` frames; together they keep each frame exactly once, in order.
 

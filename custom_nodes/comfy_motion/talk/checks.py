@@ -7,8 +7,8 @@ import torch
 from ..errors import MotionError
 from .fit_picture import GRID
 from .load import TalkModel
+from .voices import FPS
 
-FPS = 25
 SHORTEST, LONGEST = 5, 201  # frames of a window; the model was trained on 81 and is published for up to 201
 
 

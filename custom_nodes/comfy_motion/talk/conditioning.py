@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from ..clips.windows import latents_of
+
 GREY = 0.5  # zero in the -1..1 of the VAE
 MULTITALK, INFINITETALK = "multitalk", "infinitetalk"
 LOOPS = (MULTITALK, INFINITETALK)
@@ -23,11 +25,6 @@ class WindowInput:
     negative: list
     latent: torch.Tensor  # zeros [1, 16, t, h/8, w/8]
     known: torch.Tensor | None  # [1, 16, k, h/8, w/8] as the VAE gives them: the window's first latents, given
-
-
-def latents_of(frames: int) -> int:
-    """Latent frames of 4n+1 frames: the VAE packs the first alone and then four at a time."""
-    return (frames - 1) // 4 + 1
 
 
 def known_video(known: torch.Tensor, length: int) -> torch.Tensor:

@@ -10,29 +10,17 @@ code draws all from one generator. Its results end three frames before the sound
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
+from ..clips.decode import decode_window
 from ..clips.progress import WindowProgress
 from ..clips.windows import Window, plan_windows
 from ..video.colour_match import match
-from ..video.frames import Frames, to_uint8
+from ..video.frames import Frames, Writer, to_uint8_by_pieces
 from .conditioning import MULTITALK, Conditioner, WindowInput
 from .guidance import Guidance
-
-CHUNK = 8  # frames turned to 8 bits at a time
-
-
-class Writer(Protocol):
-    """Where finished windows go (video.segments.SegmentWriter)."""
-
-    def append(self, frames: torch.Tensor) -> Any:
-        """The next window, uint8 [n, h, w, 3]; on disk when this returns."""
-
-    def frames(self) -> Frames:
-        """Everything appended so far, to be read lazily."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -71,8 +59,7 @@ class Models:
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Float [t, h, w, 3] in 0..1."""
-        images = self.vae.decode(latents)
-        return images.reshape(-1, *images.shape[-3:])
+        return decode_window(self.vae, latents)
 
 
 class Talk:
@@ -160,14 +147,6 @@ def talk(run: Talk, writer: Writer, node_id: Any) -> Frames:
         progress.begin(window)
         images = run.make(window, tail, len(windows) > 1 and window is windows[-1], progress)
         tail = images[-run.plan.motion_frames :].float().clone()
-        writer.append(_bytes(images[window.overlap : window.overlap + window.keep]))
+        writer.append(to_uint8_by_pieces(images[window.overlap : window.overlap + window.keep]))
         del images  # or this window would still be held while the next one is made
     return writer.frames()
-
-
-def _bytes(frames: torch.Tensor) -> torch.Tensor:
-    """uint8 of float frames in 0..1, a few at a time."""
-    finished = torch.empty(frames.shape, dtype=torch.uint8)
-    for start in range(0, len(frames), CHUNK):
-        finished[start : start + CHUNK] = to_uint8(frames[start : start + CHUNK])
-    return finished

@@ -7,6 +7,7 @@ derived ones (drawn poses, crops, cut-outs) compute their pixels from what they 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from fractions import Fraction
+from typing import Any, Protocol
 
 import torch
 
@@ -74,3 +75,22 @@ def to_float(frames: torch.Tensor) -> torch.Tensor:
 def to_uint8(images: torch.Tensor) -> torch.Tensor:
     """ComfyUI's IMAGE, float 0..1, to uint8 by rounding; alpha is dropped."""
     return (images[..., :3].clamp(0, 1) * 255.0).round().to(torch.uint8).cpu()
+
+
+def to_uint8_by_pieces(images: torch.Tensor, size: int = 8) -> torch.Tensor:
+    """`to_uint8` of many frames [n, h, w, 3], `size` at a time: no second float copy of all of them."""
+    finished = torch.empty((*images.shape[:3], 3), dtype=torch.uint8)
+    for start in range(0, len(images), size):
+        finished[start : start + size] = to_uint8(images[start : start + size])
+    return finished
+
+
+class Writer(Protocol):
+    """Where finished windows go (video.segments.SegmentWriter)."""
+
+    def append(self, frames: torch.Tensor) -> Any:
+        """The next window, uint8 [n, h, w, 3]; on disk when this returns."""
+
+    def frames(self) -> Frames:
+        """Everything appended so far, to be read lazily."""
+        ...

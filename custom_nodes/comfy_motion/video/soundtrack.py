@@ -13,8 +13,7 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 
 from .index import clock, only, open_container
-from .samples import JITTER
-from .samples import samples as _samples
+from .samples import JITTER, samples
 from .sound import Sound
 
 _BIT_RATE = 192_000
@@ -132,7 +131,7 @@ def _encoded(
 
     def packets() -> Iterator[av.Packet]:
         written = 0
-        for piece in _samples(source, stream, sound, rate, layout):
+        for piece in samples(source, stream, sound, rate, layout):
             frame = av.AudioFrame.from_ndarray(piece, format="fltp", layout=layout)
             frame.sample_rate, frame.pts, frame.time_base = rate, written, Fraction(1, rate)
             written += piece.shape[1]
